@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    """Who you are: people, their sign-in, the first administrator."""
+
+    name = "accounts"
