@@ -18,6 +18,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Those of this person that are not deleted. Nobody else's, whoever asks."""
         return self.filter(owner=user.pk, deleted=None)
 
+    def deleted_by(self, user: AbstractBaseUser | AnonymousUser) -> "ConversationQuerySet":
+        """Those of this person that can still be restored."""
+        return self.filter(owner=user.pk, deleted__isnull=False)
+
 
 class Conversation(models.Model):
     """Questions and the council's answers to them, in order; it belongs to its owner."""
@@ -25,7 +29,9 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="conversations")
     title = models.CharField(max_length=TITLE_LENGTH)
-    titled = models.BooleanField(default=False, help_text=_("By a model or by its owner; else it is the question's start."))
+    titled = models.BooleanField(
+        default=False, help_text=_("By a model or by its owner; else it is the question's start.")
+    )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now_add=True, help_text=_("When it was last asked something."))
     deleted = models.DateTimeField(null=True)
@@ -50,16 +56,12 @@ class Turn(models.Model):
     parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
     deliberation = models.OneToOneField("council.Deliberation", on_delete=models.PROTECT, related_name="+")
     request_id = models.UUIDField(help_text=_("From the form, so that a double click asks once."))
-    unfinished = models.BooleanField(default=True)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("created", "id")
         constraints = [
             models.UniqueConstraint(fields=("conversation", "request_id"), name="one_turn_a_request"),
-            models.UniqueConstraint(
-                fields=("conversation",), condition=models.Q(unfinished=True), name="one_unfinished_turn_a_conversation"
-            ),
         ]
 
     def __str__(self) -> str:

@@ -103,9 +103,7 @@ class LanguageModel(models.Model):
         default=MaxTokensField.MAX_TOKENS,
         help_text=_("Newer OpenAI models want max_completion_tokens."),
     )
-    effort = models.CharField(
-        _("reasoning effort"), max_length=10, choices=Effort, blank=True, default=Effort.DEFAULT
-    )
+    effort = models.CharField(_("reasoning effort"), max_length=10, choices=Effort, blank=True, default=Effort.DEFAULT)
     first_token_seconds = models.PositiveIntegerField(
         default=120, help_text=_("How long to wait for the first sign of life. Reasoning models need long.")
     )
@@ -153,7 +151,9 @@ class Council(models.Model):
         Group, blank=True, related_name="councils", help_text=_("Who may use it. None chosen: everyone.")
     )
     answer_tokens = models.PositiveIntegerField(
-        default=4000, validators=[MinValueValidator(16)], help_text=_("The most tokens of an answer, thinking included.")
+        default=4000,
+        validators=[MinValueValidator(16)],
+        help_text=_("The most tokens of an answer, thinking included."),
     )
     review_tokens = models.PositiveIntegerField(
         default=1500, validators=[MinValueValidator(16)], help_text=_("The most tokens of a review.")
@@ -187,16 +187,12 @@ class Seat(models.Model):
     language_model = models.ForeignKey(LanguageModel, on_delete=models.PROTECT, related_name="seats")
     name = models.CharField(max_length=60, blank=True, help_text=_("Shown instead of the model's name."))
     system_prompt = models.TextField(blank=True, max_length=8000, help_text=_("Said to the model before the question."))
-    temperature = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(2.0)]
-    )
+    temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(2.0)])
 
     class Meta:
         ordering = ("position", "pk")
         constraints = [
-            models.UniqueConstraint(
-                fields=("council",), condition=Q(role="chairman"), name="one_chairman_a_council"
-            )
+            models.UniqueConstraint(fields=("council",), condition=Q(role="chairman"), name="one_chairman_a_council")
         ]
 
     def __str__(self) -> str:
@@ -231,6 +227,7 @@ class Deliberation(models.Model):
     UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    scope = models.UUIDField(help_text=_("Opaque, from whoever asked: of one scope at most one is unfinished."))
     council = models.ForeignKey(Council, null=True, on_delete=models.SET_NULL, related_name="deliberations")
     council_name = models.CharField(max_length=100)
     mode = models.CharField(max_length=10, choices=Mode, default=Mode.FULL)
@@ -242,6 +239,7 @@ class Deliberation(models.Model):
     standings = models.JSONField(default=list)
     attempt = models.PositiveIntegerField(default=0)
     revision = models.PositiveIntegerField(default=0)
+    layout = models.PositiveIntegerField(default=0, help_text=_("The revision at which stage or status last changed."))
     cancel_requested = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
@@ -249,9 +247,9 @@ class Deliberation(models.Model):
 
     class Meta:
         ordering = ("-created",)
-        indexes = [
-            models.Index(
-                fields=("created",), condition=Q(status__in=("queued", "running")), name="deliberation_unfinished"
+        constraints = [
+            models.UniqueConstraint(
+                fields=("scope",), condition=Q(status__in=("queued", "running")), name="one_unfinished_deliberation"
             )
         ]
 
@@ -386,4 +384,3 @@ class Call(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_purpose_display()} by {self.model_name}"
-

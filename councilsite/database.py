@@ -6,25 +6,25 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from councilsite.postgres import DATABASE, USER, socket_directory
+
+# A connection that died without a word is noticed within a minute.
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 POOL = {"min_size": 2, "max_size": 20, "timeout": 10}
 
 
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Django's DATABASES entry. Threads borrow connections from a pool: under ASGI each request has a thread of its own."""
     url = environ.get("DATABASE_URL")
-    known = conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": "council", "dbname": "council"}
+    known = conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": known.pop("dbname", "council"),
+        "NAME": known.pop("dbname", DATABASE),
         "USER": known.pop("user", ""),
         "PASSWORD": known.pop("password", ""),
         "HOST": known.pop("host", ""),
         "PORT": known.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": POOL, **known},
+        "OPTIONS": {"pool": POOL, **KEEPALIVE, **known},
     }
 
-
-def socket_directory(var: Path) -> Path:
-    """The folder of the embedded server's socket."""
-    raise NotImplementedError

@@ -4,9 +4,11 @@ A development or embedded installation makes them on first start, as files under
 can read. A deployment (DATABASE_URL set) must bring both: a key made on one machine would be unknown to the next.
 """
 
+import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -38,13 +40,14 @@ def load(var: Path, environ: Mapping[str, str]) -> tuple[str, list[str]]:
     return secret, field_keys
 
 
-def _file(path: Path, make: "callable") -> str:
+def _file(path: Path, make: Callable[[], str]) -> str:
     """What the file holds, made first if there is none. Two processes that start at once end with the same key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(handle, "w") as file:
-        file.write(value := make())
-    return value
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Written whole under another name first: nobody ever reads half a key. Its mode is 0600.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:
+            file.write(make())
+            file.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+    return path.read_text().strip()

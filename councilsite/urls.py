@@ -3,10 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from councilsite import views
-
 urlpatterns = [
-    path("healthz", views.healthz),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("", include("accounts.urls")),

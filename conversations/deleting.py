@@ -1,0 +1,38 @@
+"""The one place where conversations go."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from conversations.models import Conversation, Turn
+from council.models import Deliberation
+
+UNDO = timedelta(days=30)
+
+
+def delete(conversation: Conversation) -> None:
+    """Take a conversation off its owner's pages, and stop what runs in it. It can be restored for thirty days."""
+    with transaction.atomic():
+        Conversation.objects.filter(pk=conversation.pk, deleted=None).update(deleted=timezone.now())
+        cancel(conversation)
+
+
+def cancel(conversation: Conversation) -> int:
+    """Ask the worker to stop what runs in a conversation; returns how many deliberations that concerns."""
+    return Deliberation.objects.filter(
+        pk__in=Turn.objects.filter(conversation=conversation).values("deliberation"),
+        status__in=Deliberation.UNFINISHED,
+    ).update(cancel_requested=True)
+
+
+def purge(before: datetime) -> int:
+    """Remove for good what was deleted before this time: turns, deliberations and all. Returns how many conversations."""
+    count = 0
+    for conversation in Conversation.objects.filter(deleted__lt=before):
+        with transaction.atomic():
+            deliberations = list(conversation.turns.values_list("deliberation", flat=True))
+            conversation.delete()
+            Deliberation.objects.filter(pk__in=deliberations).delete()
+        count += 1
+    return count

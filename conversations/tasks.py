@@ -1,0 +1,154 @@
+"""What a worker does: deliberations, and the titles of conversations."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from conversations import deleting, titles
+from conversations.live import Live, tell
+from conversations.models import Conversation, Turn
+from council import calls, record
+from council.core.deliberate import deliberate
+from council.core.errors import Stale
+from council.core.values import Status
+from council.models import Deliberation
+from council.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+LOOK_FOR_CANCELS = 0.3
+LOOK_FOR_STALLED = 20.0
+STALLED_AFTER = 30
+
+
+@dataclass(slots=True)
+class _Running:
+    """The deliberations that this process carries out, and which of them somebody stopped."""
+
+    tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict)
+    stopped: set[UUID] = field(default_factory=set)
+
+
+_running = _Running()
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncIterator[None]:
+    """Around a worker's run: connections to providers, the eye on cancellations, the rescue of stalled jobs."""
+    async with calls.connections(), asyncio.TaskGroup() as group:
+        watchers = [group.create_task(_watch_cancels()), group.create_task(_rescue_stalled())]
+        try:
+            yield
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+
+
+@app.task(name="deliberate", queue="deliberations")
+async def deliberate_job(deliberation_id: str) -> None:
+    """Carry a deliberation out, from its beginning or from where another worker left it."""
+    key = UUID(deliberation_id)
+    claim = await in_thread(record.claim, key)
+    if claim is None:
+        return
+    conversation_id = await in_thread(Turn.objects.values_list("conversation", flat=True).get, deliberation=key)
+    task = asyncio.create_task(_deliberate(conversation_id, claim))
+    _running.tasks[key] = task
+    try:
+        await task
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if not _stopped_by_a_person(key):
+            # The worker is going: the next one takes the deliberation over, with all that is recorded.
+            await deliberate_job.defer_async(deliberation_id=deliberation_id)
+            raise
+    finally:
+        _running.tasks.pop(key, None)
+        _running.stopped.discard(key)
+
+
+async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
+    async with Live(conversation_id, claim) as live:
+        asker = calls.Asker(claim, live.grew)
+        try:
+            await deliberate(claim.plan, asker.ask, live.emit)
+        except asyncio.CancelledError:
+            if _stopped_by_a_person(claim.id):
+                await live.stop(Status.CANCELLED, "Stopped. What had come by then is kept.")
+            raise
+        except BaseExceptionGroup as group:
+            stale, other = group.split(Stale)
+            if other is not None:
+                await _failed(live, other)
+        except Stale:
+            logger.info("Deliberation %s was taken over by another worker", claim.id)
+        except Exception as error:  # noqa: BLE001  # the last stop: whatever it is, the page must hear of it
+            await _failed(live, error)
+
+
+async def _failed(live: Live, error: BaseException) -> None:
+    logger.error("Deliberation %s failed", live.recorder.id, exc_info=error)
+    await live.stop(Status.FAILED, "Something went wrong on this site's side. What had come by then is kept.")
+
+
+def _stopped_by_a_person(deliberation_id: UUID) -> bool:
+    return deliberation_id in _running.stopped
+
+
+async def _watch_cancels() -> None:
+    """See within half a second that somebody stopped a deliberation that runs here."""
+    while True:
+        await asyncio.sleep(LOOK_FOR_CANCELS)
+        if not _running.tasks:
+            continue
+        try:
+            stopped = await in_thread(
+                lambda: list(
+                    Deliberation.objects.filter(
+                        pk__in=list(_running.tasks), cancel_requested=True, status__in=Deliberation.UNFINISHED
+                    ).values_list("pk", flat=True)
+                )
+            )
+        except Exception:
+            logger.exception("Could not look for stopped deliberations")
+            continue
+        for key in stopped:
+            if key not in _running.stopped and (task := _running.tasks.get(key)):
+                _running.stopped.add(key)
+                task.cancel()
+
+
+async def _rescue_stalled() -> None:
+    """Hand the jobs of a worker that died to those that live."""
+    while True:
+        try:
+            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
+                logger.warning("Job %s lost its worker and is begun again", job.id)
+                await app.job_manager.retry_job(job)
+        except Exception:
+            logger.exception("Could not look for stalled jobs")
+        await asyncio.sleep(LOOK_FOR_STALLED)
+
+
+@app.task(name="title", queue="titles")
+async def title_job(conversation_id: str) -> None:
+    """Give a conversation a title from its first question. It may fail: the question's start stays."""
+    title = await titles.suggest(UUID(conversation_id))
+    if title and await in_thread(
+        Conversation.objects.filter(pk=conversation_id, titled=False).update, title=title, titled=True
+    ):
+        await tell(UUID(conversation_id), {"type": "titled"})
+
+
+@app.periodic(cron="17 3 * * *")
+@app.task(name="purge", queue="upkeep", pass_context=False)
+async def purge_job(timestamp: int) -> None:
+    """Remove for good what was deleted more than thirty days ago."""
+    await in_thread(deleting.purge, timezone.now() - deleting.UNDO)

@@ -1,0 +1,49 @@
+"""Titles of conversations, by the cheapest model of the council that answers."""
+
+from uuid import UUID
+
+from conversations.markdown import clean
+from conversations.models import TITLE_LENGTH, Turn
+from council import calls, plans
+from council.core import prompts
+from council.core.values import Outcome, Plan
+from council.models import Call
+from council.threads import in_thread
+
+TITLE_TOKENS = 600
+"""Room for a model that thinks before it writes six words."""
+
+
+def from_question(question: str) -> str:
+    """The start of a question, as a title until there is a better one."""
+    words = " ".join(clean(question).split())
+    return words if len(words) <= 60 else words[:60].rsplit(" ", 1)[0] + "…"
+
+
+async def suggest(conversation_id: UUID) -> str:
+    """A title from a model; empty where none came."""
+    turn = await in_thread(
+        Turn.objects.select_related("deliberation").filter(conversation=conversation_id).order_by("created").first
+    )
+    if turn is None:
+        return ""
+    plan = Plan.from_json(turn.deliberation.plan)
+    models = [plans.model_of(turn.deliberation.plan, seat) for seat in range(-1, len(plan.members))]
+    index = min(range(len(models)), key=lambda each: (models[each].output_price or 0, each))
+    seat = [plan.chairman, *plan.members][index]
+    request = prompts.title(plan.question, seat)
+    reply = await calls.ask_model(
+        models[index],
+        seat.tokens_per_byte,
+        request,
+        purpose=Call.Purpose.TITLE,
+        deliberation_id=turn.deliberation_id,
+    )
+    return _tidy(reply.text) if reply.outcome is Outcome.COMPLETE else ""
+
+
+def _tidy(text: str) -> str:
+    """One short line without its wrapping, or nothing where the model did not keep to the task."""
+    lines = [line.strip() for line in clean(text).strip().splitlines() if line.strip()]
+    title = lines[0].strip("\"'“”«»*#` ").removeprefix("Title:").strip().rstrip(".") if lines else ""
+    return title if 2 <= len(title) <= min(80, TITLE_LENGTH) and len(title.split()) <= 10 else ""

@@ -1,0 +1,206 @@
+"""Pages and actions of a person's conversations. Every view's first line is access."""
+
+from uuid import UUID, uuid4
+
+from asgiref.sync import async_to_sync
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from conversations import asking, changes, deleting, presenting
+from conversations.live import tell
+from conversations.markdown import clean
+from conversations.models import TITLE_LENGTH, Conversation
+from council.core.values import Mode
+from council.models import Council
+
+HISTORY = 40
+
+
+@login_required
+@never_cache
+def ask(request: HttpRequest) -> HttpResponse:
+    """The first question of a new conversation: the form, and its post."""
+    if request.method == "POST":
+        return _ask(request, None)
+    return _ask_page(request)
+
+
+@login_required
+@never_cache
+def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """A conversation with all its turns; a post asks the next question."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    if request.method == "POST":
+        return _ask(request, found)
+    return _conversation_page(request, found)
+
+
+@login_required
+@never_cache
+@require_GET
+def changed(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """What a page lacks, as JSON: for pages whose socket does not work."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    what = changes.since(found, changes.known_from(request.GET, request.GET.get("title", "")))
+    return JsonResponse(
+        {
+            "content": what.html,
+            "after": what.known.turn,
+            "revision": what.known.revision,
+            "unfinished": what.unfinished,
+        }
+    )
+
+
+@login_required
+@require_POST
+def stop(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Stop what runs in a conversation; what came is kept."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    deleting.cancel(found)
+    return _done(request, found.get_absolute_url())
+
+
+@login_required
+@require_POST
+def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Give a conversation another title."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    title = " ".join(clean(request.POST.get("title", "")).split())
+    if not title:
+        messages.error(request, _("A title needs at least one character. The old one stays."))
+    elif len(title) > TITLE_LENGTH:
+        messages.error(
+            request,
+            _("The title has %(length)s characters; %(most)s fit. The old one stays.")
+            % {"length": len(title), "most": TITLE_LENGTH},
+        )
+    else:
+        Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
+        async_to_sync(tell)(found.pk, {"type": "titled"})
+    return redirect(found)
+
+
+@login_required
+@require_POST
+def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Delete a conversation; a message offers to take that back."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    deleting.delete(found)
+    messages.success(
+        request,
+        _("“%(title)s” was deleted.") % {"title": found.title},
+        extra_tags=f"undo:{reverse('restore', args=[found.pk])}",
+    )
+    return redirect("ask")
+
+
+@login_required
+@require_POST
+def restore(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Take a deletion back."""
+    found = get_object_or_404(Conversation.objects.deleted_by(request.user), pk=conversation_id)
+    Conversation.objects.filter(pk=found.pk).update(deleted=None)
+    return redirect(found)
+
+
+@login_required
+@never_cache
+@require_GET
+def history(request: HttpRequest) -> HttpResponse:
+    """The sidebar's list alone, searched by title."""
+    return render(request, "conversations/_history.html", _history(request))
+
+
+def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpResponse:
+    """Ask and go to the conversation; or show the form again, with what was typed and what to do."""
+    try:
+        turn = asking.ask(
+            request.user,
+            request.POST.get("question", ""),
+            _council(request),
+            _mode(request),
+            conversation,
+            _request_id(request),
+        )
+    except asking.Refused as refused:
+        status = 409 if refused.conflict else 422
+        if conversation is None:
+            return _ask_page(request, error=str(refused), status=status)
+        return _conversation_page(request, conversation, error=str(refused), status=status)
+    async_to_sync(tell)(turn.conversation_id, {"type": "asked"})
+    return redirect(turn.conversation)
+
+
+def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpResponse:
+    context = {**_history(request), **_composer(request, error)}
+    return render(request, "conversations/ask.html", context, status=status)
+
+
+def _conversation_page(
+    request: HttpRequest, conversation: Conversation, error: str = "", status: int = 200
+) -> HttpResponse:
+    views = presenting.turns_of(conversation.turns.all())
+    last = views[-1] if views else None
+    context = {
+        **_history(request),
+        **_composer(request, error, last),
+        "conversation": conversation,
+        "views": views,
+        "after": last.turn.pk if last else 0,
+        "revision": last.deliberation.revision if last else 0,
+        "unfinished": bool(last and last.unfinished),
+    }
+    return render(request, "conversations/conversation.html", context, status=status)
+
+
+def _composer(request: HttpRequest, error: str, last: presenting.TurnView | None = None) -> dict[str, object]:
+    """What the composer offers, with what was typed where a form comes back."""
+    councils = list(Council.objects.usable_by(request.user).prefetch_related("seats__language_model__provider"))
+    asked_before = last.deliberation.council_id if last else None
+    chosen = _council(request) or next((each for each in councils if each.pk == asked_before), None)
+    return {
+        "councils": councils,
+        "chosen": chosen or next(iter(councils), None),
+        "modes": Mode,
+        "mode": _mode(request),
+        "typed": request.POST.get("question", ""),
+        "request_id": uuid4(),
+        "error": error,
+    }
+
+
+def _history(request: HttpRequest) -> dict[str, object]:
+    conversations = Conversation.objects.visible_to(request.user)
+    query = " ".join(clean(request.GET.get("q", "")).split())[:100]
+    if query:
+        conversations = conversations.filter(title__icontains=query)
+    return {"history": list(conversations[:HISTORY]), "query": query}
+
+
+def _council(request: HttpRequest) -> Council | None:
+    usable = Council.objects.usable_by(request.user)
+    slug = request.POST.get("council", "")
+    return usable.filter(slug=slug).first() if slug else usable.first()
+
+
+def _mode(request: HttpRequest) -> Mode:
+    return Mode.ANSWERS if request.POST.get("mode") == Mode.ANSWERS else Mode.FULL
+
+
+def _request_id(request: HttpRequest) -> UUID | None:
+    try:
+        return UUID(request.POST.get("request_id", ""))
+    except ValueError:
+        return None
+
+
+def _done(request: HttpRequest, address: str) -> HttpResponse:
+    """An action that the socket will show needs no new page; without JavaScript there is one."""
+    return HttpResponse(status=204) if request.htmx else redirect(address)

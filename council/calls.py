@@ -1,0 +1,217 @@
+"""`ask`: from a slot of a plan to a reply, by way of a provider.
+
+From the outside in: the recorded slot, the provider as it is now, the Call row, deadlines and retry, HTTP. Everything
+that is asked of a provider goes this way, a title and an administrator's test call too.
+"""
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import httpx
+from django.utils import timezone
+
+from council import plans, practice, record
+from council.core.events import TextGrew
+from council.core.values import CHAIRMAN, Outcome, Reply, Request, Slot, Stage, Usage
+from council.models import Call, LanguageModel, Provider
+from council.plans import ModelSnapshot
+from council.providers import calling, chat
+from council.providers.calling import Attempt, Deadlines
+from council.providers.chat import Endpoint
+from council.threads import in_thread
+
+_PURPOSES = {
+    Stage.ANSWERING: Call.Purpose.ANSWER,
+    Stage.REVIEWING: Call.Purpose.REVIEW,
+    Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
+}
+# A prompt shorter than this says little about how a model counts tokens.
+_LEARN_FROM_BYTES = 400
+_MARGIN = 1.1
+
+# Enough for a model that thinks before it says hello, and as long as an administrator waits for a page.
+TEST_TOKENS = 400
+TEST_SECONDS = 40
+
+
+@dataclass(slots=True)
+class _Connections:
+    """What a worker process keeps open to providers, for as long as it lives."""
+
+    client: httpx.AsyncClient | None = None
+
+
+_connections = _Connections()
+
+
+@asynccontextmanager
+async def connections() -> AsyncIterator[None]:
+    """Around a worker: the one HTTP client of the process, and the end of the practice model's server."""
+    async with chat.new_client() as client:
+        _connections.client = client
+        try:
+            yield
+        finally:
+            _connections.client = None
+            await practice.stop()
+
+
+def _not_shown(text: str, thinking: bool) -> None:  # noqa: ARG001, FBT001  # called with what nobody looks at
+    pass
+
+
+class Asker:
+    """`ask` for one claimed deliberation; `grew` is told of every piece of text, on the loop."""
+
+    def __init__(self, claim: record.Claim, grew: Callable[[TextGrew], None]) -> None:
+        self.claim = claim
+        self.grew = grew
+
+    async def ask(self, slot: Slot, request: Request) -> Reply:
+        """The reply that fills the slot; what is recorded already is not asked again."""
+        recorded = self.claim.filled.get(slot)
+        if recorded is not None:
+            return recorded
+        seat = self.claim.plan.chairman if slot.seat == CHAIRMAN else self.claim.plan.members[slot.seat]
+        return await ask_model(
+            plans.model_of(self.claim.stored, slot.seat),
+            seat.tokens_per_byte,
+            request,
+            purpose=_PURPOSES[slot.stage],
+            deliberation_id=self.claim.id,
+            seat=slot.seat,
+            fence=self.claim.attempt,
+            grew=lambda text, thinking: self.grew(TextGrew(slot, text, thinking)),
+        )
+
+
+async def ask_model(
+    model: ModelSnapshot,
+    tokens_per_byte: float,
+    request: Request,
+    *,
+    purpose: Call.Purpose,
+    deliberation_id: Any = None,
+    seat: int | None = None,
+    fence: int = 0,
+    grew: Callable[[str, bool], None] = _not_shown,
+) -> Reply:
+    """Ask one model. Never raises for what a provider does: the reply's outcome and error say it."""
+    if _connections.client is None:
+        raise RuntimeError("Providers are asked inside connections() alone.")
+    try:
+        endpoint = await _endpoint(model)
+    except (Provider.DoesNotExist, practice.PracticeUnavailable) as error:
+        return Reply("", Outcome.FAILED, str(error) or "The provider is gone.")
+    deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
+    ledger = _Ledger(model, tokens_per_byte, request, purpose, deliberation_id, seat, fence, grew)
+    attempt = await calling.call(_connections.client, endpoint, request, deadlines, ledger)
+    return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
+
+
+class _Ledger:
+    """Keeps a Call row for each attempt, and the usage of the last."""
+
+    def __init__(
+        self,
+        model: ModelSnapshot,
+        tokens_per_byte: float,
+        request: Request,
+        purpose: Call.Purpose,
+        deliberation_id: Any,
+        seat: int | None,
+        fence: int,
+        grew: Callable[[str, bool], None],
+    ) -> None:
+        self.model = model
+        self.tokens_per_byte = tokens_per_byte
+        self.prompt_bytes = sum(len(each["content"].encode()) for each in request.messages)
+        self.row = {"deliberation_id": deliberation_id, "seat": seat, "fence": fence}
+        self.purpose = purpose
+        self.tell = grew
+        self.call = 0
+        self.first_token: datetime | None = None
+        self.usage: Usage | None = None
+
+    async def sending(self) -> None:
+        self.first_token = None
+        self.call = await in_thread(record.sending, self.purpose, self.model, **self.row)
+
+    def grew(self, text: str, *, thinking: bool) -> None:
+        if self.first_token is None:
+            self.first_token = timezone.now()
+        self.tell(text, thinking)
+
+    async def ended(self, attempt: Attempt) -> None:
+        self.usage = self._usage(attempt)
+        learnt = None
+        if self.usage is not None and not self.usage.estimated:
+            learnt = _learn(self.tokens_per_byte, self.usage.input_tokens, self.prompt_bytes)
+        await in_thread(record.ended, self.call, attempt, self.usage, self.first_token, self.model, learnt)
+
+    def _usage(self, attempt: Attempt) -> Usage | None:
+        """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
+        told = attempt.usage or {}
+        read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+        estimated = read is None or written is None
+        if estimated and attempt.first_token is None:
+            return None
+        if read is None:
+            read = math.ceil(self.prompt_bytes * self.tokens_per_byte)
+        if written is None:
+            written = max(attempt.pieces, math.ceil(len(attempt.text.encode()) * self.tokens_per_byte))
+        return Usage(read, written, self._cost(told.get("cost"), read, written), estimated)
+
+    def _cost(self, dollars: object, read: int, written: int) -> int | None:
+        """Micro-dollars: the provider's own figure, else from the prices of the snapshot, rounded up."""
+        if isinstance(dollars, int | float) and math.isfinite(dollars) and dollars >= 0:
+            return math.ceil(dollars * 1_000_000)
+        if self.model.input_price is None or self.model.output_price is None:
+            return None
+        return -(-(read * self.model.input_price + written * self.model.output_price) // 1_000_000)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else None
+
+
+def _learn(known: float, tokens: int, size: int) -> float | None:
+    """A better estimate of tokens a byte, from above: up at once, down slowly. None: not worth writing."""
+    if size < _LEARN_FROM_BYTES:
+        return None
+    seen = min(2.0, _MARGIN * tokens / size)
+    better = seen if seen > known else 0.8 * known + 0.2 * seen
+    return better if abs(better - known) > 0.02 * known else None
+
+
+async def _endpoint(model: ModelSnapshot) -> Endpoint:
+    """Where the model is just now. Raises Provider.DoesNotExist in words where its provider is gone or switched off."""
+    provider = await in_thread(Provider.objects.filter(pk=model.provider, enabled=True).first)
+    if provider is None:
+        raise Provider.DoesNotExist(f"{model.provider_name} has been removed or switched off.")
+    base_url = await practice.address() if provider.kind == Provider.Kind.PRACTICE else provider.base_url
+    return Endpoint(
+        base_url=base_url,
+        api_key=provider.api_key,
+        kind=provider.kind,
+        model_id=model.model_id,
+        takes_temperature=model.temperature,
+        max_tokens_field=model.max_tokens_field,
+        usage_in_stream=model.usage_in_stream,
+        effort=model.effort,
+    )
+
+
+async def test_call(model: LanguageModel) -> Reply:
+    """Ask a model for a word, so that an administrator sees what comes back, or the provider's own error."""
+    request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
+    patient = replace(plans.snapshot(model), first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
+    if _connections.client is not None:
+        return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST)
+    # A web process that is no worker keeps no connections: these are for this once.
+    async with connections():
+        return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST)

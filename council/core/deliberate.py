@@ -1,0 +1,162 @@
+"""The pipeline: collect answers, collect reviews, tally, synthesise.
+
+A plain coroutine over two functions. `ask(slot, request)` has a slot of the plan filled and returns its reply, however
+it ended; a slot that is already filled returns what is recorded, so that resuming after a crash is running `deliberate`
+again. `emit(event)` records the event and shows it. Neither raises for a seat that failed: one failure is never the
+end of the others.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from council.core import ballots, prompts, scoring
+from council.core.aliases import letter
+from council.core.errors import PromptTooLong
+from council.core.events import (
+    AnswerFinished,
+    Ended,
+    Event,
+    ReviewFinished,
+    StageStarted,
+    StandingsReady,
+    SynthesisFinished,
+)
+from council.core.values import (
+    CHAIRMAN,
+    Answer,
+    Ballot,
+    BallotState,
+    Mode,
+    Outcome,
+    Plan,
+    Reply,
+    Request,
+    Review,
+    Seat,
+    Slot,
+    Stage,
+    Standing,
+    Status,
+    Synthesis,
+)
+
+Ask = Callable[[Slot, Request], Awaitable[Reply]]
+Emit = Callable[[Event], Awaitable[None]]
+T = TypeVar("T")
+
+
+async def deliberate(plan: Plan, ask: Ask, emit: Emit) -> Status:
+    """Carry the plan out and return how it ended; the last event says the same."""
+    ended = await _deliberate(plan, ask, emit)
+    await emit(ended)
+    return ended.status
+
+
+async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
+    all_answers = await collect_answers(plan, ask, emit)
+    answers = [answer for answer in all_answers if answer.reply.usable]
+    if not answers:
+        return Ended(Status.FAILED, "No member answered.")
+    gaps = []
+    if len(answers) < len(plan.members):
+        gaps.append(f"{_names(a.seat for a in all_answers if not a.reply.usable)} did not answer.")
+    if plan.mode is Mode.ANSWERS:
+        return _ended(gaps)
+    if len(answers) == 1:
+        gaps.append("With a single answer there was nothing to review or to sum up.")
+        return _ended(gaps)
+
+    reviews = await collect_reviews(plan, all_answers, answers, ask, emit)
+    failed = [each.seat for each in reviews if not each.reply.usable and _could_answer(all_answers[each.seat])]
+    if failed:
+        gaps.append(f"{_names(failed)} did not review.")
+    standings = scoring.standings(each.ballot for each in reviews)
+    await emit(StandingsReady(standings))
+
+    synthesis = await synthesise(plan, answers, reviews, standings, ask, emit)
+    if not synthesis.reply.usable:
+        gaps.append("The chairman wrote no answer; the answers and reviews are all there.")
+    return _ended(gaps)
+
+
+async def collect_answers(plan: Plan, ask: Ask, emit: Emit) -> list[Answer]:
+    """Stage 1: every member answers, all at once. In the order of the members."""
+
+    async def one(seat: Seat) -> Answer:
+        reply = await _ask(ask, Slot(Stage.ANSWERING, seat.index), lambda: prompts.answer(plan, seat))
+        answer = Answer(seat.index, reply)
+        await emit(AnswerFinished(answer))
+        return answer
+
+    await emit(StageStarted(Stage.ANSWERING, tuple(seat.index for seat in plan.members)))
+    return await _together(one(seat) for seat in plan.members)
+
+
+async def collect_reviews(
+    plan: Plan, all_answers: Sequence[Answer], answers: Sequence[Answer], ask: Ask, emit: Emit
+) -> list[Review]:
+    """Stage 2: every member reviews all answers, its own too, without names. In the order of the members.
+
+    A member that could not be reached for an answer is not waited for a second time: it abstains.
+    """
+
+    async def one(seat: Seat) -> Review:
+        if _could_answer(all_answers[seat.index]):
+            slot = Slot(Stage.REVIEWING, seat.index)
+            reply = await _ask(ask, slot, lambda: prompts.review(plan, seat, answers))
+            ballot = ballots.read(reply, prompts.reviewed(plan, seat.index, answers))
+        else:
+            reason = "It could not answer, so it was not asked to review."
+            reply = Reply("", Outcome.FAILED, reason)
+            ballot = Ballot((), BallotState.ABSTAINED, reason)
+        review = Review(seat.index, reply, ballot)
+        await emit(ReviewFinished(review))
+        return review
+
+    await emit(StageStarted(Stage.REVIEWING, tuple(seat.index for seat in plan.members)))
+    return await _together(one(seat) for seat in plan.members)
+
+
+async def synthesise(
+    plan: Plan,
+    answers: Sequence[Answer],
+    reviews: Sequence[Review],
+    standings: Sequence[Standing],
+    ask: Ask,
+    emit: Emit,
+) -> Synthesis:
+    """Stage 3: the chairman writes the council's answer."""
+    await emit(StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
+    slot = Slot(Stage.SYNTHESISING, CHAIRMAN)
+    reply = await _ask(ask, slot, lambda: prompts.synthesis(plan, answers, reviews, standings))
+    synthesis = Synthesis(reply)
+    await emit(SynthesisFinished(synthesis))
+    return synthesis
+
+
+async def _ask(ask: Ask, slot: Slot, prompt: Callable[[], Request]) -> Reply:
+    try:
+        request = prompt()
+    except PromptTooLong as error:
+        return Reply("", Outcome.FAILED, str(error))
+    return await ask(slot, request)
+
+
+async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in coroutines]
+    return [task.result() for task in tasks]
+
+
+def _could_answer(answer: Answer) -> bool:
+    return answer.reply.outcome not in {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED}
+
+
+def _ended(gaps: Sequence[str]) -> Ended:
+    return Ended(Status.PARTIAL, " ".join(gaps)) if gaps else Ended(Status.COMPLETE)
+
+
+def _names(seats: Iterable[int]) -> str:
+    letters = [letter(seat) for seat in seats]
+    return letters[0] if len(letters) == 1 else f"{', '.join(letters[:-1])} and {letters[-1]}"

@@ -1,0 +1,61 @@
+"""What a deliberation tells while it goes on. `emit` records each and then shows it."""
+
+from dataclasses import dataclass
+
+from council.core.values import Answer, Review, Slot, Stage, Standing, Status, Synthesis
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage began; these members have a call in it."""
+
+    stage: Stage
+    seats: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextGrew:
+    """A slot's text grew by `text`; thinking is a sign of life and never part of the text."""
+
+    slot: Slot
+    text: str
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFinished:
+    """A member's answer ended, well or not."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFinished:
+    """A member's review ended, well or not."""
+
+    review: Review
+
+
+@dataclass(frozen=True, slots=True)
+class StandingsReady:
+    """All reviews are in and counted."""
+
+    standings: tuple[Standing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisFinished:
+    """The chairman ended, well or not."""
+
+    synthesis: Synthesis
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The deliberation is over; `reason` says why where it is not complete."""
+
+    status: Status
+    reason: str = ""
+
+
+Event = StageStarted | TextGrew | AnswerFinished | ReviewFinished | StandingsReady | SynthesisFinished | Ended

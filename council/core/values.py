@@ -1,0 +1,232 @@
+"""The values a deliberation is made of. All frozen; times in seconds, money in micro-dollars."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+CHAIRMAN = -1
+
+
+class Mode(StrEnum):
+    """How far a council goes."""
+
+    FULL = "full"
+    ANSWERS = "answers"
+
+
+class Stage(StrEnum):
+    """Where a deliberation is."""
+
+    ANSWERING = "answering"
+    REVIEWING = "reviewing"
+    SYNTHESISING = "synthesising"
+
+
+class Status(StrEnum):
+    """How a deliberation ended."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How a call ended."""
+
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    FILTERED = "filtered"
+    EMPTY = "empty"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+class BallotState(StrEnum):
+    """What became of a review's ballot."""
+
+    VALID = "valid"
+    REPAIRED = "repaired"
+    ABSTAINED = "abstained"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in the plan that one call fills: a stage and the seat asked (CHAIRMAN for the synthesis)."""
+
+    stage: Stage
+    seat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One model's place in the plan, with all that a prompt for it depends on.
+
+    `index` is its place among the members, CHAIRMAN for the chairman. `context` and the caps are tokens.
+    `json_schema`: ballots are asked for by schema. `enumerate_ballots`: the schema lists every possible ranking
+    where there are few, for servers whose grammar cannot forbid a label to come twice.
+    `tokens_per_byte` estimates tokens from above.
+    """
+
+    index: int
+    name: str
+    context: int
+    answer_tokens: int
+    review_tokens: int
+    synthesis_tokens: int
+    system_prompt: str = ""
+    temperature: float | None = None
+    json_schema: bool = True
+    enumerate_ballots: bool = False
+    tokens_per_byte: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An earlier question of the conversation and the council's answer to it."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewOrder:
+    """What one reviewer sees: seats in the order shown to it, and the label of each in that order."""
+
+    seats: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a deliberation will do, settled before it begins.
+
+    `orders` has one entry a member. `common` are the labels, by seat, under which the chairman reads. `nonce` marks
+    off the text of others in prompts.
+    """
+
+    question: str
+    history: tuple[Exchange, ...]
+    mode: Mode
+    members: tuple[Seat, ...]
+    chairman: Seat
+    orders: tuple[ReviewOrder, ...]
+    common: tuple[str, ...]
+    nonce: str
+    prompts: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for storing."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The plan that `as_json` gave."""
+        return cls(
+            question=stored["question"],
+            history=tuple(Exchange(**each) for each in stored["history"]),
+            mode=Mode(stored["mode"]),
+            members=tuple(Seat(**each) for each in stored["members"]),
+            chairman=Seat(**stored["chairman"]),
+            orders=tuple(ReviewOrder(tuple(each["seats"]), tuple(each["labels"])) for each in stored["orders"]),
+            common=tuple(stored["common"]),
+            nonce=stored["nonce"],
+            prompts=stored["prompts"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one call asks: chat messages, the most tokens to write, and the JSON schema that the reply must follow."""
+
+    messages: tuple[dict[str, str], ...]
+    max_tokens: int
+    temperature: float | None = None
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens in and out (thinking included) and their price, None where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: int | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a slot was filled: the text that came, how it ended, and words where it did not end well."""
+
+    text: str
+    outcome: Outcome
+    error: str = ""
+    usage: Usage | None = None
+
+    @property
+    def usable(self) -> bool:
+        """There is an answer to read, be it cut off."""
+        return bool(self.text.strip()) and self.outcome in {Outcome.COMPLETE, Outcome.TRUNCATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A member's answer."""
+
+    seat: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """Seats in groups, best first; a group is a tie. A seat that is in no group is unranked, never last."""
+
+    groups: tuple[tuple[int, ...], ...]
+    state: BallotState
+    reason: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """It is among the votes."""
+        return self.state in {BallotState.VALID, BallotState.REPAIRED}
+
+    def positions(self) -> dict[int, float]:
+        """Place of each ranked seat, from 1; those that tie share the mean of their places."""
+        places: dict[int, float] = {}
+        before = 0
+        for group in self.groups:
+            for seat in group:
+                places[seat] = before + (len(group) + 1) / 2
+            before += len(group)
+        return places
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A member's review of all answers, and the ballot read from it."""
+
+    seat: int
+    reply: Reply
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One answer's place: by the mean of its positions over the ballots that ranked it. Equal means share a place."""
+
+    seat: int
+    place: int
+    mean: float
+    ballots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """The council's answer."""
+
+    reply: Reply

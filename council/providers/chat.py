@@ -1,0 +1,239 @@
+"""The OpenAI-compatible chat protocol: one request, streamed.
+
+One client for the life of the process: building one costs a TLS context, 20 ms of processor.
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+from httpx_sse import EventSource, SSEError
+
+from council.core import errors
+from council.core.values import Outcome, Request
+
+CONNECT_SECONDS = 10.0
+ERROR_BYTES = 20_000
+
+_FINISHES = {
+    "stop": Outcome.COMPLETE,
+    "eos": Outcome.COMPLETE,
+    "end_turn": Outcome.COMPLETE,
+    "tool_calls": Outcome.COMPLETE,
+    "length": Outcome.TRUNCATED,
+    "max_tokens": Outcome.TRUNCATED,
+    "content_filter": Outcome.FILTERED,
+    "refusal": Outcome.REFUSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model is, and how it wants to be asked. The key never appears in a representation or a log."""
+
+    base_url: str
+    api_key: str
+    kind: str
+    model_id: str
+    takes_temperature: bool = True
+    max_tokens_field: str = "max_tokens"
+    usage_in_stream: bool = True
+    effort: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.model_id} at {self.base_url}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a streamed reply. Most carry text or thinking alone; the last say how it ended and what it cost."""
+
+    text: str = ""
+    thinking: str = ""
+    refusal: str = ""
+    finish: Outcome | None = None
+    generation: str = ""
+    usage: dict[str, Any] | None = None
+
+
+def new_client() -> httpx.AsyncClient:
+    """The one client of a process. Deadlines are the caller's; redirects are never followed."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=60),
+        follow_redirects=False,
+        # A proxy or a certificate of the environment is the deployment's business, and so is honoured.
+        trust_env=True,
+    )
+
+
+def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    """The body of a request, as this endpoint wants it."""
+    body: dict[str, Any] = {
+        "model": endpoint.model_id,
+        "messages": list(request.messages),
+        "stream": True,
+        endpoint.max_tokens_field: request.max_tokens,
+    }
+    if request.temperature is not None and endpoint.takes_temperature:
+        body["temperature"] = request.temperature
+    if request.schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "ballot", "strict": True, "schema": request.schema},
+        }
+    if endpoint.usage_in_stream:
+        body["stream_options"] = {"include_usage": True}
+    if endpoint.kind == "openrouter":
+        body["usage"] = {"include": True}
+        if endpoint.effort:
+            body["reasoning"] = {"effort": endpoint.effort}
+    elif endpoint.effort:
+        body["reasoning_effort"] = endpoint.effort
+    return body
+
+
+def headers(endpoint: Endpoint) -> dict[str, str]:
+    """The headers of a request; without a key none is sent (local servers want none)."""
+    return {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+
+
+async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request) -> AsyncGenerator[Piece, None]:
+    """Send the request and yield the reply as it comes. Raises a ProviderError, never anything of httpx."""
+    try:
+        async with client.stream(
+            "POST",
+            f"{endpoint.base_url.rstrip('/')}/chat/completions",
+            content=orjson.dumps(payload(endpoint, request)),
+            headers={"Content-Type": "application/json", "Accept": "text/event-stream", **headers(endpoint)},
+        ) as response:
+            if response.status_code != httpx.codes.OK:
+                raise await failure(response, with_schema=request.schema is not None)
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                raise errors.NotTheProtocol
+            async for event in EventSource(response).aiter_sse():
+                if event.data == "[DONE]":
+                    return
+                if event.data:
+                    yield _piece(event.data)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise errors.Unreachable(
+            f"{endpoint.base_url} cannot be reached. Is it up, and is its address right?"
+        ) from error
+    except httpx.TransportError as error:
+        raise errors.BrokeOff from error
+    except (SSEError, httpx.DecodingError) as error:
+        raise errors.NotTheProtocol from error
+
+
+def _piece(data: str) -> Piece:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # orjson is strict where some servers are not (a lone surrogate, a control character).
+        try:
+            chunk = json.loads(data, strict=False)
+        except ValueError as error:
+            raise errors.NotTheProtocol("The stream holds something that is not JSON.") from error
+    if not isinstance(chunk, dict):
+        raise errors.NotTheProtocol
+    if chunk.get("error"):
+        raise _error_in_stream(chunk["error"])
+    choices = chunk.get("choices") or [{}]
+    choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
+    delta = choice.get("delta") or {}
+    finish = choice.get("finish_reason")
+    if finish == "error":
+        raise errors.ServerFailed(_words(choice.get("error")) or "The provider failed while the model was writing.")
+    usage = chunk.get("usage")
+    return Piece(
+        text=_text(delta.get("content")),
+        thinking=_text(delta.get("reasoning") or delta.get("reasoning_content")) or _details(delta),
+        refusal=_text(delta.get("refusal")),
+        finish=_FINISHES.get(finish, Outcome.COMPLETE) if isinstance(finish, str) else None,
+        generation=_text(chunk.get("id")),
+        usage=usage if isinstance(usage, dict) else None,
+    )
+
+
+def _text(value: object) -> str:
+    """Text that a database and a browser can hold: no NUL, no lone surrogate."""
+    if not isinstance(value, str):
+        return ""
+    if "\x00" in value:
+        value = value.replace("\x00", "")
+    if not value.isascii():
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _details(delta: dict[str, Any]) -> str:
+    details = delta.get("reasoning_details")
+    if not isinstance(details, list):
+        return ""
+    return "".join(_text(each.get("text") or each.get("summary")) or "…" for each in details if isinstance(each, dict))
+
+
+async def failure(response: httpx.Response, *, with_schema: bool = False) -> errors.ProviderError:
+    """What an answer that is not 200 means, in the provider's own words where it has some."""
+    body = b""
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > ERROR_BYTES:
+            break
+    try:
+        said = _words(json.loads(body).get("error"))
+    except (ValueError, AttributeError):
+        said = ""
+    told = f" It says: {said}" if said else ""
+    match response.status_code:
+        case 401 | 403:
+            return errors.WrongKey(f"The provider refused the API key.{told} An administrator can correct it.")
+        case 402:
+            return errors.NoCredit(f"The account behind the API key has no credit left.{told}")
+        case 404:
+            return errors.NotFound(f"The provider does not know this model or this address.{told}")
+        case 408 | 409 | 425:
+            return errors.ServerFailed(f"The provider asks to try again (HTTP {response.status_code}).{told}")
+        case 429:
+            return errors.RateLimited(
+                f"The provider is asked too often just now.{told}", _seconds(response.headers.get("retry-after"))
+            )
+        case status if 300 <= status < 400:
+            return errors.NotTheProtocol(
+                "The provider's address redirects elsewhere, which is not followed. Put the final address in."
+            )
+        case status if status >= 500:
+            return errors.ServerFailed(f"The provider failed on its side (HTTP {status}).{told}")
+        case status:
+            lowered = said.lower()
+            if with_schema and any(word in lowered for word in ("response_format", "json_schema", "schema", "grammar")):
+                return errors.SchemaRefused(said)
+            if "context" in lowered and any(word in lowered for word in ("exceed", "length", "maximum", "size")):
+                return errors.ContextExceeded(f"The prompt is longer than this model can read.{told}")
+            return errors.Rejected(f"The provider rejected the request (HTTP {status}).{told}")
+
+
+def _error_in_stream(error: object) -> errors.ProviderError:
+    said = _words(error)
+    code = error.get("code") if isinstance(error, dict) else None
+    if code in {429, "429", "rate_limit_exceeded"}:
+        return errors.RateLimited(f"The provider is asked too often just now. It says: {said}")
+    return errors.ServerFailed(f"The provider reported an error. It says: {said}" if said else "")
+
+
+def _words(error: object) -> str:
+    """The message inside an error object, at most 500 characters."""
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("code") or ""
+    return _text(str(error or ""))[:500]
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return max(0.0, float(value)) if value else None
+    except ValueError:
+        return None

@@ -1,0 +1,310 @@
+"""Event -> rows: the only writer of a deliberation's rows.
+
+Every function is synchronous and short; a worker calls them off its loop. Each write carries the attempt that it was
+begun under in its WHERE: a worker that was replaced raises Stale and writes nothing. Each write that a viewer can see
+raises the deliberation's revision by one, in the same transaction.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from council.core.errors import Stale
+from council.core.events import (
+    AnswerFinished,
+    Ended,
+    Event,
+    ReviewFinished,
+    StageStarted,
+    StandingsReady,
+    SynthesisFinished,
+    TextGrew,
+)
+from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status, Usage
+from council.models import Answer, Call, Contribution, Deliberation, LanguageModel, Review, Synthesis
+from council.plans import ModelSnapshot
+from council.providers.calling import Attempt
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A deliberation that this worker now carries out; `attempt` is its fence."""
+
+    id: Any
+    attempt: int
+    revision: int
+    plan: Plan
+    stored: dict[str, Any]
+    filled: dict[Slot, Reply]
+
+
+@dataclass(slots=True)
+class Growing:
+    """What has come for a slot and is not finished. `dirty`: since the last checkpoint."""
+
+    started: datetime
+    parts: list[str] = field(default_factory=list)
+    pieces: int = 0
+    first_token: datetime | None = None
+    dirty: bool = False
+
+    @property
+    def state(self) -> str:
+        """In the words of `Contribution.State`."""
+        if self.parts:
+            return Contribution.State.WRITING
+        return Contribution.State.THINKING if self.pieces else Contribution.State.WAITING
+
+
+def claim(deliberation_id: Any) -> Claim | None:
+    """Take an unfinished deliberation over from whoever had it. None: it is over, or was tried too often."""
+    with transaction.atomic():
+        row = (
+            Deliberation.objects.select_for_update()
+            .filter(pk=deliberation_id, status__in=Deliberation.UNFINISHED)
+            .first()
+        )
+        if row is None:
+            return None
+        row.attempt += 1
+        row.started = row.started or timezone.now()
+        if row.attempt > ATTEMPTS:
+            row.status, row.reason = Deliberation.Status.FAILED, "It was begun three times and never came to its end."
+            row.finished = timezone.now()
+        else:
+            row.status = Deliberation.Status.RUNNING
+        row.revision += 1
+        row.layout = row.revision
+        row.save()
+        if row.attempt > ATTEMPTS:
+            return None
+        filled = _filled(row)
+    return Claim(row.id, row.attempt, row.revision, Plan.from_json(row.plan), row.plan, filled)
+
+
+def _filled(row: Deliberation) -> dict[Slot, Reply]:
+    """The replies of slots that an earlier attempt filled."""
+    ended: list[tuple[Slot, Contribution]] = [
+        (Slot(Stage.ANSWERING, each.seat), each) for each in Answer.objects.filter(deliberation=row, state="ended")
+    ]
+    ended += [
+        (Slot(Stage.REVIEWING, each.seat), each) for each in Review.objects.filter(deliberation=row, state="ended")
+    ]
+    ended += [
+        (Slot(Stage.SYNTHESISING, CHAIRMAN), each) for each in Synthesis.objects.filter(deliberation=row, state="ended")
+    ]
+    return {
+        slot: Reply(each.text, Outcome(each.outcome), each.error)
+        for slot, each in ended
+        if each.outcome != Outcome.CANCELLED
+    }
+
+
+class Recorder:
+    """Writes what happens to one claimed deliberation. Texts that grow wait in memory for the next checkpoint.
+
+    The methods that write are called one at a time; under its fence a deliberation has this writer alone.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self.id = claim.id
+        self.attempt = claim.attempt
+        self.revision = claim.revision
+        self.growing: dict[Slot, Growing] = {}
+
+    def grew(self, event: TextGrew) -> None:
+        """Keep a piece in memory. Touches no database, so it may be called on the loop."""
+        growing = self.growing[event.slot]
+        growing.pieces += 1
+        growing.dirty = True
+        if growing.first_token is None:
+            growing.first_token = timezone.now()
+        if event.text:
+            growing.parts.append(event.text)
+
+    def snapshot(self) -> list[tuple[Slot, dict[str, Any]]]:
+        """What a checkpoint has to write of the texts that grew since the last one. On the loop."""
+        changed = []
+        for slot, growing in self.growing.items():
+            if growing.dirty:
+                growing.dirty = False
+                growing.parts = ["".join(growing.parts)]
+                changed.append(
+                    (
+                        slot,
+                        {
+                            "text": growing.parts[0],
+                            "tokens": growing.pieces,
+                            "state": growing.state,
+                            "first_token": growing.first_token,
+                        },
+                    )
+                )
+        return changed
+
+    def checkpoint(self, changed: Iterable[tuple[Slot, dict[str, Any]]]) -> None:
+        """Write a snapshot."""
+        with self._revision() as revision:
+            self._grow(changed, revision)
+
+    def write(self, event: Event) -> None:
+        """Write an event. What is already written stays as it was."""
+        now = timezone.now()
+        match event:
+            case StageStarted(stage, seats):
+                with self._revision(stage=stage, new_layout=True) as revision:
+                    self._start(stage, seats, revision, now)
+            case AnswerFinished(answer):
+                with self._revision() as revision:
+                    self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, revision, now)
+            case ReviewFinished(review):
+                ballot = {
+                    "ballot": review.ballot.groups,
+                    "ballot_state": review.ballot.state,
+                    "ballot_reason": review.ballot.reason,
+                }
+                with self._revision() as revision:
+                    self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, revision, now, **ballot)
+            case StandingsReady(standings):
+                with self._revision(standings=[asdict(each) for each in standings]):
+                    pass
+            case SynthesisFinished(synthesis):
+                with self._revision() as revision:
+                    self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, revision, now)
+            case Ended(status, reason):
+                with self._revision(status=status, reason=reason, finished=now, new_layout=True):
+                    pass
+            case TextGrew():
+                raise TypeError("Growth is written by checkpoint().")
+
+    def stop(self, changed: Iterable[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
+        """End the deliberation before its end, with everything that had come, labelled."""
+        now = timezone.now()
+        with self._revision(status=status, reason=reason, finished=now, new_layout=True) as revision:
+            self._grow(changed, revision)
+            for rows in (Answer.objects, Review.objects, Synthesis.objects):
+                rows.filter(deliberation=self.id).exclude(state=Contribution.State.ENDED).update(
+                    state=Contribution.State.ENDED,
+                    outcome=Outcome.CANCELLED,
+                    error="Stopped before its end.",
+                    finished=now,
+                    revision=revision,
+                )
+
+    @contextmanager
+    def _revision(self, *, new_layout: bool = False, **values: Any) -> Iterator[int]:
+        """A transaction that begins with the fence and raises the revision; it locks the row until its end."""
+        revision = self.revision + 1
+        if new_layout:
+            values["layout"] = revision
+        with transaction.atomic():
+            mine = Deliberation.objects.filter(pk=self.id, attempt=self.attempt, status__in=Deliberation.UNFINISHED)
+            if not mine.update(revision=revision, **values):
+                raise Stale
+            yield revision
+        self.revision = revision
+
+    def _grow(self, changed: Iterable[tuple[Slot, dict[str, Any]]], revision: int) -> None:
+        for slot, values in changed:
+            self._rows(slot).exclude(state=Contribution.State.ENDED).update(revision=revision, **values)
+
+    def _start(self, stage: Stage, seats: Iterable[int], revision: int, now: datetime) -> None:
+        """Make the stage's rows; those of an earlier attempt that had not ended begin afresh."""
+        for seat in seats:
+            self.growing[Slot(stage, seat)] = Growing(started=now)
+        match stage:
+            case Stage.ANSWERING:
+                rows: Any = Answer.objects
+                new: list[Any] = [
+                    Answer(deliberation_id=self.id, seat=seat, started=now, revision=revision) for seat in seats
+                ]
+            case Stage.REVIEWING:
+                rows = Review.objects
+                new = [Review(deliberation_id=self.id, seat=seat, started=now, revision=revision) for seat in seats]
+            case Stage.SYNTHESISING:
+                rows = Synthesis.objects
+                new = [Synthesis(deliberation_id=self.id, started=now, revision=revision)]
+        if self.attempt > 1:
+            rows.filter(deliberation=self.id).exclude(state=Contribution.State.ENDED).delete()
+        rows.bulk_create(new, ignore_conflicts=True)
+
+    def _finish(self, slot: Slot, reply: Reply, revision: int, now: datetime, **extra: Any) -> None:
+        growing = self.growing.pop(slot, None)
+        values: dict[str, Any] = {
+            "revision": revision,
+            "state": Contribution.State.ENDED,
+            "outcome": reply.outcome,
+            "error": reply.error,
+            "text": reply.text,
+            "finished": now,
+            **_usage(reply.usage),
+            **extra,
+        }
+        if growing is not None and growing.pieces:
+            values |= {"tokens": growing.pieces, "first_token": growing.first_token}
+        self._rows(slot).exclude(state=Contribution.State.ENDED).update(**values)
+
+    def _rows(self, slot: Slot) -> Any:
+        match slot.stage:
+            case Stage.ANSWERING:
+                return Answer.objects.filter(deliberation=self.id, seat=slot.seat)
+            case Stage.REVIEWING:
+                return Review.objects.filter(deliberation=self.id, seat=slot.seat)
+            case Stage.SYNTHESISING:
+                return Synthesis.objects.filter(deliberation=self.id)
+
+
+def _usage(usage: Usage | None) -> dict[str, Any]:
+    if usage is None:
+        return {}
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": usage.cost,
+        "estimated": usage.estimated,
+    }
+
+
+def sending(
+    purpose: str, model: ModelSnapshot, *, deliberation_id: Any = None, seat: int | None = None, fence: int = 0
+) -> int:
+    """Write the row of a call that is about to be sent, and return its id."""
+    return Call.objects.create(
+        deliberation_id=deliberation_id,
+        purpose=purpose,
+        seat=None if seat == CHAIRMAN else seat,
+        fence=fence,
+        language_model_id=model.pk,
+        model_name=model.name,
+        provider_name=model.provider_name,
+        sent=timezone.now(),
+    ).pk
+
+
+def ended(
+    call: int,
+    attempt: Attempt,
+    usage: Usage | None,
+    first_token: datetime | None,
+    model: ModelSnapshot,
+    learnt: float | None,
+) -> None:
+    """Write how a call ended, and what its usage taught about the model's tokens (None: nothing)."""
+    Call.objects.filter(pk=call, state=Call.State.SENT).update(
+        state=Call.State.ENDED,
+        outcome=attempt.outcome,
+        error=attempt.error,
+        generation=attempt.generation,
+        first_token=first_token,
+        ended=timezone.now(),
+        **_usage(usage),
+    )
+    if learnt is not None:
+        LanguageModel.objects.filter(pk=model.pk).update(tokens_per_byte=learnt)

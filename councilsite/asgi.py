@@ -1,0 +1,39 @@
+"""What a web server serves: pages, and the sockets of live pages."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+from councilsite import postgres
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "councilsite.settings")
+
+if not os.environ.get("DATABASE_URL") and not postgres.running(settings.VAR_DIR):
+    raise SystemExit("There is no database: set DATABASE_URL, or use `python manage.py up`, which brings its own.")
+
+pages = get_asgi_application()
+
+# Models exist only from here on.
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.urls import re_path  # noqa: E402
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
+
+from conversations.routing import websocket_urlpatterns  # noqa: E402
+
+
+async def refuse(_scope: Any, receive: Any, send: Any) -> None:
+    """Close a socket at an address where there is none, before it opens."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
+application = ProtocolTypeRouter(
+    {"http": pages, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
+)
+if settings.TRUSTED_PROXIES:
+    application = ProxyHeadersMiddleware(application, settings.TRUSTED_PROXIES)

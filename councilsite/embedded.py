@@ -1,0 +1,65 @@
+"""The website and the worker in one process, on one event loop."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from twisted.internet import asyncioreactor
+
+from councilsite import working
+
+GRACE = 5.0  # seconds for running jobs when the process is asked to stop; the rest is resumed by the next start
+
+logger = logging.getLogger(__name__)
+
+
+def run(host: str, port: int, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then stop both cleanly. `ready` is called when pages are really served.
+
+    Raises RuntimeError if the worker cannot go on.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        # Twisted has one reactor in a process, chosen before anything of it is imported.
+        asyncioreactor.install(loop)
+        from daphne.endpoints import build_endpoint_description_strings  # noqa: PLC0415
+        from daphne.server import Server  # noqa: PLC0415
+        from twisted.internet import reactor  # noqa: PLC0415
+        from twisted.internet.defer import Deferred  # noqa: PLC0415
+
+        from councilsite.asgi import application  # noqa: PLC0415
+
+        worker = loop.create_task(working.work(working.CONCURRENCY, GRACE))
+        server = Server(
+            application,
+            endpoints=build_endpoint_description_strings(host=host, port=port),
+            ready_callable=lambda: tasks.append(loop.create_task(_announce(host, port, ready))),
+            server_name="",
+        )
+        tasks = [worker]
+        worker.add_done_callback(lambda _: server.stop())
+
+        def end_worker() -> Deferred[object]:
+            worker.cancel()
+            return Deferred.fromFuture(asyncio.ensure_future(asyncio.wait([worker])))
+
+        reactor.addSystemEventTrigger("before", "shutdown", end_worker)
+        server.run()
+        if worker.done() and not worker.cancelled() and (error := worker.exception()):
+            raise RuntimeError("The worker could not go on.") from error
+
+
+async def _announce(host: str, port: int, ready: Callable[[], None]) -> None:
+    """Ask for /healthz until it is answered."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(reachable, port)
+            writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            if b" 200 " in answer.partition(b"\r\n")[0]:
+                ready()
+                return
+        await asyncio.sleep(0.05)

@@ -1,0 +1,109 @@
+"""`manage.py up`: the whole site in one command."""
+
+import errno
+import os
+import socket
+from argparse import ArgumentParser
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from councilsite import embedded, locks, static
+
+EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Start the whole site in this process: database (the one embedded under var/, unless DATABASE_URL is set), "
+        "website and worker. Prints the address to open. Ctrl-C stops everything."
+    )
+    requires_system_checks: list[str] = []  # they are for tests; a start should be quick
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        environ = os.environ
+        parser.add_argument(
+            "--port", type=int, default=environ.get("PORT") or 8000, help="PORT, or 8000 (now: %(default)s)"
+        )
+        parser.add_argument(
+            "--host",
+            default=environ.get("HOST") or "127.0.0.1",
+            help="address to listen on: HOST, or 127.0.0.1, which only this machine reaches (now: %(default)s)",
+        )
+        parser.add_argument(
+            "--no-practice",
+            action="store_true",
+            help="on first start, make no council of the small practice models that run on this machine",
+        )
+
+    def handle(self, *, host: str, port: int, no_practice: bool, **_: Any) -> None:
+        settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = locks.take(settings.VAR_DIR / "up.lock")
+        if not lock:
+            raise CommandError(f"`up` is running already, with the data in {settings.VAR_DIR}. Stop it first.")
+        with lock:
+            _require_free(host, port)
+            if not os.environ.get("SITE_URL"):
+                # The one setting that an option of a command decides; nothing has read it yet.
+                settings.SITE_URL = f"http://localhost:{port}"
+            try:
+                self._prepare(practice=not no_practice)
+                welcome = self._welcome(host)
+                embedded.run(host, port, lambda: self._say(*welcome))
+            finally:
+                connection.close()
+                connection.close_pool()
+        self._say("Stopped.")
+
+    def _prepare(self, *, practice: bool) -> None:
+        from council.defaults import ensure_council  # noqa: PLC0415
+
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            self._say("Preparing the database …")
+            call_command("migrate", interactive=False, verbosity=0)
+        static.collect()
+        ensure_council(practice=practice)
+
+    def _welcome(self, host: str) -> list[str]:
+        """What a person needs to know once pages are served."""
+        from accounts import setup  # noqa: PLC0415
+
+        site = urlsplit(settings.SITE_URL)
+        lines = [f"Open {settings.SITE_URL}"]
+        if link := setup.link():
+            lines.append(f"Become its first administrator (the link works once): {settings.SITE_URL}{link}")
+        if host in EVERYWHERE and site.hostname in LOOPBACK:
+            lines.append(
+                "Other machines are let in only by the name in SITE_URL: start again with "
+                f"SITE_URL=http://NAME-OR-ADDRESS:{site.port} to let them in."
+            )
+        if settings.HTTPS and not settings.TRUSTED_PROXIES:
+            lines.append("SITE_URL is https, so a proxy must stand in front: name its address in TRUSTED_PROXIES.")
+        return [*lines, "Ctrl-C stops it."]
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self.stdout.write(line)
+        self.stdout.flush()  # a pipe would hold it back
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises CommandError where another program listens already, or the address is not ours."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CommandError(
+                    f"Port {port} is in use by another program: choose another with PORT=… or --port."
+                ) from None
+            raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None

@@ -1,0 +1,116 @@
+/* The shell: drawer, toasts, keys, dialogs, running clocks. Every page works without it; it only makes pages quicker.
+   Hooks: data-key="mod+k" (press it to focus or click the element), data-dialog="id", data-elapsed="seconds",
+   and an event "toast" with {text, tone} on any element (an HX-Trigger header can send it). */
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const $ = (selector) => document.querySelector(selector);
+  const wide = matchMedia("(min-width: 1200px)");
+  const say = (text) => { const status = $("#status"); if (status) status.textContent = text; };
+
+  /* The sidebar. Narrow, it is a popover and needs no script; wide, it folds away and a cookie keeps it so. */
+  const side = $("#side");
+  const fold = (closed) => {
+    if (closed) root.dataset.side = "closed"; else delete root.dataset.side;
+    document.cookie = `side=${closed ? "closed" : ""}; path=/; max-age=${closed ? 31536000 : 0}; samesite=lax`;
+  };
+  const toggleSide = () => { if (wide.matches) fold(root.dataset.side !== "closed"); else side.togglePopover(); };
+  wide.addEventListener("change", () => { if (side?.matches(":popover-open")) side.hidePopover(); });
+
+  /* Toasts. Good news goes by itself unless it is being read; what went wrong stays until dismissed. */
+  const toasts = $("#toasts");
+  const settle = (toast) => {
+    say(toast.innerText.trim());
+    if (toast.matches(".bad, .warn")) return;
+    let timer;
+    const start = () => { timer = setTimeout(() => toast.remove(), 6000); };
+    for (const name of ["pointerenter", "focusin"]) toast.addEventListener(name, () => clearTimeout(timer));
+    for (const name of ["pointerleave", "focusout"]) toast.addEventListener(name, start);
+    start();
+  };
+  const toast = (text, tone = "good") => {
+    const copy = $("#toast").content.firstElementChild.cloneNode(true);
+    copy.classList.add(tone);
+    copy.children[1].textContent = text;
+    toasts.append(copy);
+  };
+  if (toasts) {
+    /* Announced a moment after the page, or a screen reader's own "page loaded" swallows it. */
+    setTimeout(() => [...toasts.children].forEach(settle), 400);
+    new MutationObserver((changes) => {
+      for (const change of changes) for (const node of change.addedNodes) if (node.matches?.(".toast")) settle(node);
+    }).observe(toasts, { childList: true });
+    document.addEventListener("toast", ({ detail }) => toast(detail.text ?? detail.value, detail.tone));
+    document.addEventListener("allauth.error", (event) => { event.preventDefault(); toast(toasts.dataset.passkey, "bad"); });
+    document.addEventListener("htmx:error", () => toast(toasts.dataset.offline, "bad"));
+  }
+
+  document.addEventListener("click", (event) => {
+    const hit = (selector) => event.target.closest?.(selector);
+    const drawer = hit(".drawer");
+    if (drawer && wide.matches) {
+      event.preventDefault();
+      toggleSide();
+      $(root.dataset.side ? ".bar .drawer" : ".side .drawer")?.focus();
+    }
+    hit(".toast .close")?.closest(".toast").remove();
+    const opener = hit("[data-dialog]");
+    if (opener) { document.getElementById(opener.dataset.dialog)?.showModal(); }
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target) || opener) menu.open = false;
+    }
+  });
+
+  /* Keys. A page says which element a key belongs to; the last visible one wins, so a dialog's beats the page's. */
+  const keys = root.dataset.shortcuts !== "off";
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing) return;
+    const menu = $("details.menu[open]");
+    if (event.key === "Escape" && menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+      return;
+    }
+    if (!keys || (event.key === "Escape" && $("dialog[open], :popover-open"))) return;
+    const combo = [
+      (event.ctrlKey || event.metaKey) && "mod", event.altKey && "alt", event.shiftKey && "shift", event.key.toLowerCase(),
+    ].filter(Boolean).join("+");
+    if (combo === "mod+shift+s" && side) {
+      event.preventDefault();
+      toggleSide();
+      return;
+    }
+    const owner = [...document.querySelectorAll(`[data-key="${CSS.escape(combo)}"]`)].pop();
+    if (!owner || owner.disabled) return;
+    event.preventDefault();
+    if (side?.contains(owner)) { if (!wide.matches) side.showPopover(); else if (root.dataset.side) fold(false); }
+    if (owner.matches("input, textarea, select")) { owner.focus(); owner.select?.(); } else owner.click();
+  });
+
+  /* Running clocks: data-elapsed holds the seconds when it was rendered; the page counts on from there. */
+  const since = new WeakMap();
+  const tick = () => {
+    for (const clock of document.querySelectorAll("[data-elapsed]")) {
+      let start = since.get(clock);
+      if (start?.from !== clock.dataset.elapsed) {
+        start = { from: clock.dataset.elapsed, at: performance.now() };
+        since.set(clock, start);
+      }
+      const seconds = Math.floor(Number(start.from) + (performance.now() - start.at) / 1000);
+      const text = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;
+      if (clock.textContent !== text) clock.textContent = text;
+    }
+  };
+  setInterval(tick, 1000);
+
+  /* Times in the reader's own zone. */
+  const local = (scope) => {
+    for (const time of scope.querySelectorAll("time[data-local]")) {
+      const options = time.dataset.local === "date" ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" };
+      time.textContent = new Intl.DateTimeFormat(root.lang, options).format(new Date(time.dateTime));
+      time.removeAttribute("data-local");
+    }
+  };
+  local(document);
+  document.addEventListener("htmx:after:swap", () => local(document));
+})();
