@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := run
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q install --require-hashes --no-deps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps
 
 run: .venv/base.stamp
 	@exec $(BIN)/python manage.py up

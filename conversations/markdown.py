@@ -28,6 +28,9 @@ DEEPEST = 100
 # Pygments takes about 3 µs a character, and more where a text is made to hurt one of its patterns.
 LONGEST_CODE = 10_000
 LONGEST_FORMULA = 2_000
+# The cells of a table's short rows are filled in, so that 46 KB can become 200 MB in a minute. Beyond this many filled
+# cells in a text, a short row ends its table.
+MOST_FILLED_CELLS = 20_000
 
 # Every language here is loaded and run on text from outside, so the list is what people ask about and no more.
 _LANGUAGES = """
@@ -71,7 +74,9 @@ def render(text: str, rewrite: Callable[[str], str] | None = None) -> SafeString
     `rewrite` changes the cleaned source before it is read as Markdown. Never raises for any text.
     """
     source = clean(text)
-    return _html(rewrite(source) if rewrite else source, _WHOLE, final=True)
+    if rewrite:
+        source = rewrite(source)
+    return _html(_Tables().limit(source), _WHOLE, final=True)
 
 
 def blocks(text: str, rewrite: Callable[[str], str] | None = None) -> tuple[list[SafeString], SafeString]:
@@ -97,6 +102,7 @@ class LiveText:
     def __init__(self, rewrite: Callable[[str], str] | None = None) -> None:
         self.closed: list[SafeString] = []
         self._rewrite = rewrite
+        self._tables = _Tables()
         self._fed: list[str] = []
         self._seen: list[str] = []
         self._lines = ""  # the open block's complete lines, cleaned
@@ -122,7 +128,7 @@ class LiveText:
         end = self._line.rfind("\n", len(self._line) - len(new)) + 1
         if not end:
             return
-        self._lines += clean(self._line[:end])
+        self._lines += self._tables.limit(clean(self._line[:end]))
         self._line = self._line[end:]
         *done, self._lines = _split(self._lines)
         for source in done:
@@ -137,6 +143,40 @@ class LiveText:
 
     def _render(self, source: str, *, final: bool) -> SafeString:
         return _html(self._rewrite(source) if self._rewrite else source, _ALONE, final=final)
+
+
+_DELIMITER_LINE = re.compile(r"^[>:\- \t]*\|[|>:\- \t]*$", re.MULTILINE)
+
+
+class _Tables:
+    """Ends the tables that would grow out of all proportion, by a blank line.
+
+    It reads a text line by line and only remembers, so a text in pieces, each of complete lines, comes out the same. It
+    knows no code and no quotes: what only looks like such a table is cut too.
+    """
+
+    def __init__(self) -> None:
+        self._columns = 0  # of the widest row of delimiters since the last blank line
+        self._filled = 0
+
+    def limit(self, lines: str) -> str:
+        if not self._columns and not _DELIMITER_LINE.search(lines):
+            return lines
+        rows: list[str] = []
+        end = "\n" if lines.endswith("\n") else ""
+        for row in lines.removesuffix("\n").split("\n"):
+            cells = row.count("|") + 1
+            if not row.strip(" \t"):
+                self._columns = 0
+            elif self._columns:
+                self._filled += max(0, self._columns - cells)
+                if self._filled > MOST_FILLED_CELLS and cells < self._columns:
+                    rows.append("")
+                    self._columns = 0
+            if cells > self._columns and _DELIMITER_LINE.fullmatch(row):
+                self._columns = cells
+            rows.append(row)
+        return "\n".join(rows) + end
 
 
 def _extensions(*, footnotes: bool) -> comrak.ExtensionOptions:

@@ -23,7 +23,6 @@ from typing import IO
 CONTEXT = 4096  # tokens of one request, question and answer together
 PARALLEL = 4  # requests at a time; more wait their turn
 PATIENCE = 60.0  # seconds for the weights to load, on a slow or busy machine
-SCRIPT = [sys.executable, "-P", __file__]
 
 
 class PracticeUnavailable(Exception):
@@ -65,13 +64,7 @@ class Practice:
     async def _start(self) -> None:
         weights()
         with tempfile.TemporaryFile() as errors:
-            self._child = subprocess.Popen(
-                SCRIPT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                process_group=0,  # Ctrl-C in a terminal reaches us alone
-            )
+            self._child = _spawn(errors)
             try:
                 self._address = await asyncio.to_thread(_first_answer, self._child)
             except TimeoutError:
@@ -89,14 +82,23 @@ class Practice:
             await asyncio.to_thread(child.communicate)
 
 
+def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # ourselves
+        [sys.executable, "-P", __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        process_group=0,  # Ctrl-C in a terminal reaches us alone
+    )
+
+
 def _first_answer(child: subprocess.Popen[bytes]) -> str:
     """Wait until it serves. Raises TimeoutError."""
-    assert child.stdout
-    address = child.stdout.readline().decode().strip()
+    address = child.stdout.readline().decode().strip() if child.stdout else ""
     deadline = time.monotonic() + PATIENCE
     while address and child.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(f"{address}/health", timeout=PATIENCE).close()
+            urllib.request.urlopen(f"{address}/health", timeout=PATIENCE).close()  # noqa: S310  # http
             return f"{address}/v1"
         time.sleep(0.05)
     raise TimeoutError

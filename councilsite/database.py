@@ -14,7 +14,7 @@ POOL = {"min_size": 2, "max_size": 20, "timeout": 10}
 
 
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Django's DATABASES entry. Threads borrow connections from a pool: under ASGI each request has a thread of its own."""
+    """Django's DATABASES entry, with a pool: under ASGI each request has a thread of its own."""
     url = environ.get("DATABASE_URL")
     known = conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
     return {
@@ -27,4 +27,3 @@ def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"pool": POOL, **KEEPALIVE, **known},
     }
-

@@ -31,23 +31,23 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
         from councilsite.asgi import application  # noqa: PLC0415
 
         worker = loop.create_task(working.work(working.CONCURRENCY, GRACE))
-        server = Server(
-            application,
-            endpoints=build_endpoint_description_strings(host=host, port=port),
-            ready_callable=lambda: tasks.append(loop.create_task(_announce(host, port, ready))),
-            server_name="",
-        )
-        tasks = [worker]
-        worker.add_done_callback(lambda _: server.stop())
+        greeter = loop.create_task(_announce(host, port, ready))
+        server = Server(application, endpoints=build_endpoint_description_strings(host=host, port=port), server_name="")
+
+        def stop_without(worker: asyncio.Task[None]) -> None:
+            if not worker.cancelled():
+                server.stop()
 
         def end_worker() -> Deferred[object]:
             worker.cancel()
             return Deferred.fromFuture(asyncio.ensure_future(asyncio.wait([worker])))
 
+        worker.add_done_callback(stop_without)
         reactor.addSystemEventTrigger("before", "shutdown", end_worker)
         server.run()
-        if worker.done() and not worker.cancelled() and (error := worker.exception()):
-            raise RuntimeError("The worker could not go on.") from error
+        greeter.cancel()
+        if worker.done() and not worker.cancelled():
+            raise RuntimeError("The worker could not go on.") from worker.exception()
 
 
 async def _announce(host: str, port: int, ready: Callable[[], None]) -> None:

@@ -22,8 +22,8 @@ def load(var: Path, environ: Mapping[str, str]) -> tuple[str, list[str]]:
         missing = [name for name, value in (("SECRET_KEY", secret), ("FIELD_KEYS", ring)) if not value]
         if missing:
             raise ImproperlyConfigured(
-                f"DATABASE_URL is set, so {' and '.join(missing)} must come from the environment as well: every process "
-                "and every restart needs the same keys. Make a SECRET_KEY with "
+                f"DATABASE_URL is set, so {' and '.join(missing)} must come from the environment as well: every "
+                "process and every restart needs the same keys. Make a SECRET_KEY with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(50))'` and FIELD_KEYS with "
                 "`python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`."
             )

@@ -79,7 +79,7 @@ def running(var: Path) -> bool:
 
 
 class Server:
-    """The server of one data folder, as a child of this process. `start` takes the folder's lock, `stop` gives it up."""
+    """The server of one data folder, as a child of this process. `start` takes the folder's lock, `stop` drops it."""
 
     def __init__(self, var: Path, *, durable: bool = True) -> None:
         """Without `durable` a crash of the machine loses data: for tests."""
@@ -145,7 +145,7 @@ class Server:
         shutil.rmtree(new, ignore_errors=True)
         command = [_binary("initdb"), "-D", str(new), "-U", USER, "-A", "trust", "-E", "UTF8"]
         command += ["--locale-provider=builtin", "--locale=C.UTF-8"]
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  # our own binary
             _launch(command if self.durable else [*command, "--no-sync"]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -209,7 +209,7 @@ class Server:
         command = [_binary("postgres"), "-D", str(self.data), "-k", str(self.sockets)]
         log = self.var / "postgres.log"
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  # our own binary
                 _launch(command + [word for option in options for word in ("-c", option)]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -218,20 +218,19 @@ class Server:
                 env=_environment(),
             )
         deadline = time.monotonic() + 6 * PATIENCE  # recovery after a crash takes its time
-        while not self._ready():
+        while not self._ready(self._process.pid):
             if self._process.poll() is not None:
                 raise _failure(self._process.returncode, "PostgreSQL did not start", log.read_bytes())
             if time.monotonic() > deadline:
                 raise Unavailable(f"PostgreSQL did not become ready in {6 * PATIENCE:.0f} s; {log} may tell why.")
             time.sleep(0.01)
 
-    def _ready(self) -> bool:
+    def _ready(self, pid: int) -> bool:
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        assert self._process
-        return len(lines) >= 8 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _create_database(self) -> None:
         import psycopg  # noqa: PLC0415
@@ -277,7 +276,8 @@ def _binary(name: str) -> str:
 
 
 def _major_version() -> str:
-    told = subprocess.run([_binary("postgres"), "-V"], capture_output=True, text=True, check=True).stdout
+    command = [_binary("postgres"), "-V"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603  # our own binary
     return told.split()[-1].partition(".")[0]
 
 
@@ -319,7 +319,7 @@ def _become(parent: int, command: list[str]) -> NoReturn:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:
         sys.exit(0)  # it died while we came here
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606  # a shell would stand between us and it
 
 
 if __name__ == "__main__":

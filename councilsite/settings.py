@@ -4,6 +4,7 @@ Without DATABASE_URL the site runs over the Postgres embedded under `var/`, and 
 With DATABASE_URL it is a deployment: SECRET_KEY and FIELD_KEYS must come from the environment too.
 """
 
+import logging
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -180,9 +181,16 @@ STORAGES = {
 
 OPENROUTER_API_KEY = os.environ.get("OPENROUTER_API_KEY", "")
 
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"without_traceback": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback}},
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
@@ -193,5 +201,7 @@ LOGGING = {
         # They write addresses, and an address can carry a token.
         "httpx": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        # One line tells whoever runs the site that SITE_URL is another.
+        "django.security.DisallowedHost": {"filters": ["without_traceback"]},
     },
 }

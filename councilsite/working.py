@@ -37,11 +37,10 @@ def work_alone(concurrency: int, grace: float) -> None:
 
 
 async def _until_signalled(concurrency: int, grace: float) -> None:
-    task = asyncio.current_task()
-    assert task
+    task = asyncio.create_task(work(concurrency, grace))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await work(concurrency, grace)
+    await task
 
 
 async def _work(concurrency: int, grace: float) -> None:

@@ -5,31 +5,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('conversations', '0001_initial'),
-        ('council', '0001_initial'),
+        ("conversations", "0001_initial"),
+        ("council", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='turn',
-            name='deliberation',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='council.deliberation'),
+            model_name="turn",
+            name="deliberation",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="council.deliberation"
+            ),
         ),
         migrations.AddField(
-            model_name='turn',
-            name='parent',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='conversations.turn'),
+            model_name="turn",
+            name="parent",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.CASCADE, related_name="children", to="conversations.turn"
+            ),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['owner', '-updated', '-id'], name='conversation_history'),
+            model_name="conversation",
+            index=models.Index(fields=["owner", "-updated", "-id"], name="conversation_history"),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.UniqueConstraint(fields=('conversation', 'request_id'), name='one_turn_a_request'),
+            model_name="turn",
+            constraint=models.UniqueConstraint(fields=("conversation", "request_id"), name="one_turn_a_request"),
         ),
     ]

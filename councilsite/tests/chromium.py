@@ -1,6 +1,5 @@
 """Finds the Chromium of the browser tests, or gets one: `python -m councilsite.tests.chromium`."""
 
-import glob
 import os
 import shutil
 import subprocess
@@ -21,9 +20,9 @@ def find() -> str | None:
         if path := shutil.which(name):
             return path
     cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or "~/.cache/ms-playwright"
-    found = sorted(glob.glob(f"{Path(cache).expanduser()}/chromium-*/chrome-linux*/chrome"))
-    found += sorted(glob.glob(f"{Path.home()}/Library/Caches/ms-playwright/chromium-*/*/*.app/Contents/MacOS/*"))
-    return found[-1] if found else None
+    found = sorted(Path(cache).expanduser().glob("chromium-*/chrome-linux*/chrome"))
+    found += sorted(Path("~/Library/Caches/ms-playwright").expanduser().glob("chromium-*/*/*.app/Contents/MacOS/*"))
+    return str(found[-1]) if found else None
 
 
 def get() -> None:
@@ -31,13 +30,17 @@ def get() -> None:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         commands = [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]]
-        if all(subprocess.run(command, env=environment, stdout=sys.stderr).returncode == 0 for command in commands):
+        if all(_run(command, environment) for command in commands):
             return
-    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr)
+    _run([sys.executable, "-m", "playwright", "install", "chromium"], dict(os.environ))
+
+
+def _run(command: list[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode == 0
 
 
 if __name__ == "__main__" and not find():
-    print("No Chromium for the browser tests: getting one …", file=sys.stderr)
+    sys.stderr.write("No Chromium for the browser tests: getting one …\n")
     get()
     if not find():
-        print(f"That failed. The browser tests will not run; {HOW_TO_GET_ONE}.", file=sys.stderr)
+        sys.stderr.write(f"That failed. The browser tests will not run; {HOW_TO_GET_ONE}.\n")

@@ -15,6 +15,7 @@ from councilsite import postgres
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 # Starts the server of the folder given, says so, and serves until it is told to go on.
 STARTER = """
@@ -42,18 +43,18 @@ def starter(var):
     """Starts processes that serve the database of `var`."""
     started = []
 
-    def start(*prefix: str) -> subprocess.Popen:
+    def start(*prefix: str, python: str = sys.executable) -> subprocess.Popen:
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-c", STARTER, str(var)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [*prefix, python, "-c", STARTER, str(var)],
+            cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         started.append(process)
         return process
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 def query(var: Path, sql: str) -> list:
@@ -214,10 +215,8 @@ def test_an_ordinary_user_can_run_it_and_root_does_not_take_it_over(var, starter
     var.mkdir()
     var.parent.chmod(0o755)
     os.chown(var, 65534, 65534)
-    if subprocess.run([*(become := ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]),
-                       sys.executable, "-c", "import psycopg, councilsite"], cwd=ROOT).returncode:  # fmt: skip
-        pytest.skip("another user cannot read this checkout or its Python")
-    process = starter(*become)
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    process = starter(*become, python=_python_for_all(become))
     assert process.stdout.readline() == "serving\n"
     assert {psutil.Process(pid).uids().real for pid in server_processes(var)} == {65534}
     process.stdin.close()
@@ -226,12 +225,22 @@ def test_an_ordinary_user_can_run_it_and_root_does_not_take_it_over(var, starter
         pass
 
 
+def _python_for_all(become: list[str]) -> str:
+    """A Python that another user can run, with what is installed here."""
+    probe = "import subprocess, sys, psycopg, councilsite; subprocess.run([sys.executable, '-c', ''], check=True)"
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = [*become, python, "-c", probe]
+        if subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0:
+            return python
+    pytest.skip("another user cannot read this checkout or its Python")
+
+
 NO_NAMESPACES = ["unshare", "-Ur", "sh", "-c", 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"', "sh"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a user namespace")
 def test_root_without_user_namespaces_is_told_what_to_do(var, starter):
-    if not shutil.which("unshare") or subprocess.run([*NO_NAMESPACES, "true"]).returncode:
+    if not shutil.which("unshare") or subprocess.run([*NO_NAMESPACES, "true"], check=False).returncode:
         pytest.skip("cannot make a place where user namespaces are refused")
     var.mkdir()
     assert "ordinary user, or set DATABASE_URL" in starter(*NO_NAMESPACES).stdout.readline()

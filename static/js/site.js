@@ -31,6 +31,8 @@
   const toast = (text, tone = "good") => {
     const copy = $("#toast").content.firstElementChild.cloneNode(true);
     copy.classList.add(tone);
+    const icon = copy.querySelector("use");
+    icon.setAttribute("href", icon.getAttribute("href").replace("#info", tone === "good" ? "#check" : "#alert"));
     copy.children[1].textContent = text;
     toasts.append(copy);
   };

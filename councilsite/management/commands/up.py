@@ -20,6 +20,8 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class Command(BaseCommand):
+    """Prepares what is missing, then serves."""
+
     help = (
         "Start the whole site in this process: database (the one embedded under var/, unless DATABASE_URL is set), "
         "website and worker. Prints the address to open. Ctrl-C stops everything."
@@ -27,6 +29,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # they are for tests; a start should be quick
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Where to listen, and whether to practise."""
         environ = os.environ
         parser.add_argument(
             "--port", type=int, default=environ.get("PORT") or 8000, help="PORT, or 8000 (now: %(default)s)"
@@ -43,6 +46,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, host: str, port: int, no_practice: bool, **_: Any) -> None:
+        """Returns when it was asked to stop. Raises CommandError, with what to do, when it cannot start."""
         settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = locks.take(settings.VAR_DIR / "up.lock")
         if not lock:

@@ -11,16 +11,20 @@ GRACE = 20.0  # seconds
 
 
 class Command(BaseCommand):
+    """The worker's command."""
+
     help = (
         "Carry out the councils' deliberations, in a process of its own: for a site that runs under a web server. "
         f"`up` has a worker inside. SIGTERM or Ctrl-C gives running jobs {GRACE:.0f} seconds, a second one none."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """How much at a time."""
         parser.add_argument(
             "--concurrency", type=int, default=working.CONCURRENCY, help="jobs at a time (default: %(default)s)"
         )
 
     def handle(self, *, concurrency: int, **_: Any) -> None:
+        """Returns when it was asked to stop."""
         self.stdout.write("Working. Ctrl-C stops.")
         working.work_alone(concurrency, GRACE)

@@ -1,0 +1,13 @@
+"""Addresses of the settings and of the one-time link; `/accounts/` is allauth's."""
+
+from django.urls import path
+
+from accounts import views
+
+urlpatterns = [
+    path("settings/", views.settings, name="settings"),
+    path("settings/theme/", views.choose, {"what": "theme"}, name="theme"),
+    path("settings/shortcuts/", views.choose, {"what": "shortcuts"}, name="shortcuts"),
+    path("setup/done/", views.set_up_done, name="setup_done"),
+    path("setup/<str:token>/", views.set_up, name="setup"),
+]

@@ -1,0 +1,148 @@
+"""Ask a council from the shell: the same job as the site's, followed by its rows."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from conversations import asking, results
+from conversations.asking import Refused
+from conversations.working import worker_alive
+from council.core.aliases import letter
+from council.core.values import Mode
+from council.models import Contribution, Council, Deliberation
+
+LOOK = 0.2
+WORKER_START = 30
+
+EXITS = {
+    Deliberation.Status.COMPLETE: 0,
+    Deliberation.Status.FAILED: 1,
+    Deliberation.Status.CANCELLED: 1,
+    Deliberation.Status.PARTIAL: 3,
+}
+USAGE = 2
+
+
+class Command(BaseCommand):
+    """Exit codes: 0 complete, 1 failed or stopped, 2 wrong usage, 3 partial."""
+
+    help = (
+        "Ask a council and wait for its answer. Progress goes to the error stream, the answer to the output. "
+        "Ctrl-C stops the deliberation and keeps what came. Exit codes: 0 complete, 1 failed, 2 wrong usage, 3 partial."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The question, who asks whom, and the form of the output."""
+        parser.add_argument("question", help="the question; - reads it from the input")
+        parser.add_argument("--council", metavar="SLUG", help="which council; else the default one")
+        parser.add_argument(
+            "--user", metavar="EMAIL", help="whose conversation it becomes; else the shell's own account"
+        )
+        parser.add_argument("--answers-only", action="store_true", help="without reviews and the council's answer")
+        parser.add_argument("--here", action="store_true", help="run a worker for as long as it takes")
+        parser.add_argument("--json", action="store_true", help="print one JSON object with everything")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Ask, follow, print."""
+        user = self._user(options["user"])
+        council = self._council(user, options["council"])
+        question = sys.stdin.read() if options["question"] == "-" else options["question"]
+        if not options["here"] and not worker_alive():
+            raise CommandError(
+                "No worker is alive, so nobody would answer. Start the site (`manage.py up`) or a worker "
+                "(`manage.py worker`), or add --here.",
+                returncode=1,
+            )
+        mode = Mode.ANSWERS if options["answers_only"] else Mode.FULL
+        try:
+            turn = asking.ask(user, question, council, mode)
+        except Refused as refused:
+            raise CommandError(str(refused), returncode=USAGE) from refused
+        with _worker() if options["here"] else contextlib.nullcontext() as worker:
+            deliberation = self._follow(turn.deliberation, worker)
+        if options["json"]:
+            self.stdout.write(json.dumps(results.as_json(deliberation), ensure_ascii=False, indent=2))
+        else:
+            self._print(deliberation)
+        sys.exit(EXITS[Deliberation.Status(deliberation.status)])
+
+    def _user(self, email: str | None) -> User:
+        if email is None:
+            return User.objects.shell()
+        user = User.objects.filter(email__iexact=email, is_active=True).first()
+        if user is None:
+            raise CommandError(f"There is no active account with the address {email}.", returncode=USAGE)
+        return user
+
+    def _council(self, user: User, slug: str | None) -> Council:
+        # The shell's account stands for whoever administers the machine: it may ask every council.
+        usable = Council.objects.filter(enabled=True) if not user.is_active else Council.objects.usable_by(user)
+        council = usable.filter(slug=slug).first() if slug else usable.first()
+        if council is None:
+            known = ", ".join(usable.values_list("slug", flat=True)) or "none"
+            raise CommandError(f"No council {slug!r} to ask. There are: {known}.", returncode=USAGE)
+        return council
+
+    def _follow(self, deliberation: Deliberation, worker: subprocess.Popen[bytes] | None) -> Deliberation:
+        """Wait for the end, telling on the error stream what happens."""
+        told: set[str] = set()
+        self._say(told, f"{deliberation.council_name} deliberates ({deliberation.id})")
+        while True:
+            try:
+                deliberation.refresh_from_db()
+                self._tell(deliberation, told)
+                if not deliberation.unfinished:
+                    return deliberation
+                if worker is not None and worker.poll() is not None:
+                    raise CommandError("The worker ended before the deliberation did; see above.", returncode=1)
+                time.sleep(LOOK)
+            except KeyboardInterrupt:
+                if deliberation.cancel_requested:
+                    raise
+                Deliberation.objects.filter(pk=deliberation.pk).update(cancel_requested=True)
+                self._say(told, "Stopping …")
+
+    def _tell(self, deliberation: Deliberation, told: set[str]) -> None:
+        if deliberation.stage:
+            self._say(told, f"{deliberation.get_stage_display()} …")
+        for row in deliberation.answers.filter(state=Contribution.State.ENDED):
+            self._say(
+                told, f"  {letter(row.seat)} answered: {row.outcome}, {row.seconds or 0:.1f} s {row.error}".rstrip()
+            )
+        for row in deliberation.reviews.filter(state=Contribution.State.ENDED):
+            self._say(told, f"  {letter(row.seat)} reviewed: ballot {row.ballot_state} {row.ballot_reason}".rstrip())
+
+    def _say(self, told: set[str], line: str) -> None:
+        if line not in told:
+            told.add(line)
+            self.stderr.write(line)
+
+    def _print(self, deliberation: Deliberation) -> None:
+        answer = asking.council_answer(deliberation)
+        if answer:
+            self.stdout.write(answer)
+        if deliberation.reason:
+            self.stderr.write(f"{deliberation.get_status_display()}: {deliberation.reason}")
+
+
+@contextlib.contextmanager
+def _worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of our own, in a process of its own, until the end of the block."""
+    worker = subprocess.Popen([sys.executable, sys.argv[0], "worker"])  # noqa: S603  # this very program
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(WORKER_START)
+        except subprocess.TimeoutExpired:
+            worker.kill()

@@ -1,0 +1,57 @@
+"""A deliberation as plain data, for programs. Seats are letters, money is micro-dollars, times are seconds."""
+
+from typing import Any
+
+from django.db.models import Sum
+
+from conversations.asking import council_answer
+from council.core import ballots, prompts
+from council.core.aliases import letter, rewrite
+from council.core.values import Plan
+from council.models import Contribution, Deliberation, Synthesis
+
+
+def as_json(deliberation: Deliberation) -> dict[str, Any]:
+    """Question, council, answers, reviews, standings, synthesis (empty where there is none), seconds, cost."""
+    plan = Plan.from_json(deliberation.plan)
+    has_synthesis = Synthesis.objects.filter(deliberation=deliberation).exclude(text="").exists()
+    return {
+        "question": plan.question,
+        "council": deliberation.council_name,
+        "answers": [
+            {
+                "seat": letter(row.seat),
+                "model": deliberation.plan["models"][row.seat]["name"],
+                "text": row.text,
+                **_figures(row),
+            }
+            for row in deliberation.answers.all()
+        ],
+        "reviews": [
+            {
+                "seat": letter(row.seat),
+                "outcome": row.outcome,
+                "ballot": {
+                    "state": row.ballot_state,
+                    "ranking": [[letter(seat) for seat in group] for group in row.ballot],
+                    "reason": row.ballot_reason,
+                },
+                "text": rewrite(ballots.critique(row.text), prompts.to_letters(plan, row.seat)),
+            }
+            for row in deliberation.reviews.all()
+        ],
+        "standings": [{**each, "seat": letter(each["seat"])} for each in deliberation.standings],
+        "synthesis": council_answer(deliberation) if has_synthesis else "",
+        "seconds": deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
+        "cost": deliberation.calls.aggregate(cost=Sum("cost"))["cost"],
+    }
+
+
+def _figures(row: Contribution) -> dict[str, Any]:
+    return {
+        "outcome": row.outcome,
+        "seconds": row.seconds,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cost": row.cost,
+    }

@@ -1,0 +1,91 @@
+"""What stands before every view: who the client is, which hosts are served, what a page may load."""
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from councilsite import asgi
+
+
+async def told(scope: dict, trusted: list[str]) -> dict:
+    """The scope as the site sees it."""
+    seen = {}
+
+    async def site(scope, receive, send):
+        seen.update(scope)
+
+    await ProxyHeadersMiddleware(site, trusted)(scope, None, None)
+    return seen
+
+
+def request(peer: str, **headers: str) -> dict:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "scheme": "http", "client": [peer, 4711], "headers": named}
+
+
+FORWARDED = {"x_forwarded_for": "203.0.113.9", "x_forwarded_proto": "https"}
+
+
+async def test_a_trusted_proxy_is_believed():
+    seen = await told(request("10.0.0.5", **FORWARDED), ["10.0.0.0/8"])
+    assert seen["client"][0] == "203.0.113.9"
+    assert seen["scheme"] == "https"
+
+
+async def test_nobody_else_is_believed():
+    seen = await told(request("198.51.100.7", **FORWARDED), ["10.0.0.0/8"])
+    assert seen["client"][0] == "198.51.100.7"
+    assert seen["scheme"] == "http"
+
+
+async def test_what_a_client_told_the_proxy_is_not_believed():
+    seen = await told(request("10.0.0.5", x_forwarded_for="192.0.2.1, 203.0.113.9"), ["10.0.0.0/8"])
+    assert seen["client"][0] == "203.0.113.9"
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:9000", "[::1]"])
+def test_a_loopback_site_answers_to_loopback_names(client, host):
+    assert client.get("/accounts/login/", headers={"Host": host}).status_code != 400
+
+
+@pytest.mark.django_db
+def test_other_names_are_refused(client, caplog):
+    assert client.get("/accounts/login/", headers={"Host": "evil.example"}).status_code == 400
+    (record,) = caplog.records
+    assert record.exc_info is None
+
+
+def test_health_is_answered_under_any_name(client, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    response = client.get("/healthz", headers={"Host": "10.1.2.3"})
+    assert (response.status_code, response.content) == (200, b"ok\n")
+
+
+async def test_health_is_answered_asynchronously_too(async_client):
+    assert (await async_client.get("/healthz")).content == b"ok\n"
+
+
+@pytest.mark.django_db
+def test_pages_may_load_nothing_foreign_and_nothing_inline(client):
+    policy = client.get("/accounts/login/").headers["Content-Security-Policy"]
+    directives = dict(each.strip().split(" ", 1) for each in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    assert directives["img-src"] == "'self' data:"
+    assert "unsafe" not in policy
+    del directives["img-src"]
+    assert set(directives.values()) == {"'self'", "'none'"}
+
+
+def websocket(path: str, origin: str) -> WebsocketCommunicator:
+    return WebsocketCommunicator(asgi.application, path, headers=[(b"origin", origin.encode())])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_socket_at_no_address_is_closed():
+    connected, _code = await websocket("/ws/nowhere/", "http://localhost:8000").connect()
+    assert not connected
+
+
+async def test_a_socket_from_another_site_is_closed():
+    connected, _code = await websocket("/ws/nowhere/", "http://evil.example").connect()
+    assert not connected

@@ -1,0 +1,171 @@
+import http.client
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from councilsite.tests.processes import Command, free_port, wait_until_gone
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """A `var/` after its first start: database migrated, static files collected."""
+    with tempfile.TemporaryDirectory(prefix="up-") as folder:
+        var = Path(folder) / "var"
+        first = Command(var, "up", "--port", str(free_port()))
+        try:
+            first.says("Open http://localhost")
+            assert first.signal(signal.SIGTERM) == 0
+        finally:
+            first.close()
+        yield var, first.said
+
+
+@pytest.fixture
+def var(prepared):
+    """A copy of it: what a test does to it stays there."""
+    with tempfile.TemporaryDirectory(prefix="up-") as folder:
+        shutil.copytree(prepared[0], copy := Path(folder) / "var")
+        yield copy
+
+
+@pytest.fixture
+def command(var):
+    """Starts commands over `var`."""
+    started = []
+
+    def start(*arguments: str, **environment: str) -> Command:
+        started.append(Command(var, *arguments, **environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def get(port: int, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path, headers={"Host": f"localhost:{port}", **headers})
+    response = connection.getresponse()
+    response.text = response.read().decode()
+    connection.close()
+    return response
+
+
+def test_the_first_start_says_little_and_offers_the_administrators_link(prepared):
+    _var, said = prepared
+    lines = said.splitlines()
+    assert lines[0] == "Preparing the database …"
+    assert lines[1].startswith("Open http://localhost:")
+    assert "administrator" in lines[2]
+    assert lines[2].split()[-1].startswith(lines[1].removeprefix("Open "))
+    assert lines[3:] == ["Ctrl-C stops it.", "Stopped."]
+
+
+def test_a_later_start_serves_pages_with_their_files(command):
+    port = free_port()
+    up = command("up", PORT=str(port))
+    assert up.says(r"Open (\S+)")[1] == f"http://localhost:{port}"
+    assert "Preparing" not in up.said
+    assert get(port, "/healthz").text == "ok\n"
+    page = get(port, "/accounts/login/")
+    assert page.status == 200
+    path = page.text.split('href="/static/')[1].split('"')[0]
+    file = get(port, f"/static/{path}")
+    assert file.status == 200
+    assert "immutable" in file.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_it_ends_all_that_it_started(command, number):
+    up = command("up", "--port", str(free_port()))
+    up.says("Open")
+    family = up.family()
+    assert any("postgres" in each.name() for each in family)
+    assert up.signal(number) == 0
+    wait_until_gone(family)
+    assert up.said.endswith("Stopped.\n")
+
+
+def test_it_stops_quietly_with_connections_open(command):
+    port = free_port()
+    up = command("up", "--port", str(port))
+    up.says("Ctrl-C")
+    with socket.create_connection(("127.0.0.1", port)) as idle, socket.create_connection(("127.0.0.1", port)) as kept:
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(12) == b"HTTP/1.1 200"
+        assert up.signal(signal.SIGINT) == 0
+        assert idle.recv(1) == b""
+    assert up.said.endswith("Ctrl-C stops it.\nStopped.\n")
+
+
+def test_a_start_after_a_kill_works_and_nothing_of_the_first_is_left(command):
+    port = free_port()
+    first = command("up", "--port", str(port))
+    first.says("Open")
+    family = first.family()
+    first.signal(signal.SIGKILL)
+    second = command("up", "--port", str(port))
+    second.says("Open")
+    assert get(port, "/accounts/login/").status == 200
+    wait_until_gone(family)
+
+
+def test_a_second_one_says_so(command):
+    command("up", "--port", str(free_port())).says("Open")
+    second = command("up", "--port", str(free_port()))
+    assert second.ends() == 1
+    assert "running already" in second.said
+    assert "Traceback" not in second.said
+
+
+def test_a_port_in_use_is_named(command):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up = command("up", "--port", str(port))
+        assert up.ends() == 1
+    assert f"Port {port} is in use" in up.said
+    assert "Traceback" not in up.said
+
+
+def test_help_needs_no_database(command, var):
+    shutil.rmtree(var)
+    told = command("up", "--help")
+    assert told.ends() == 0
+    for word in ("--port", "--host", "--no-practice", "Ctrl-C"):
+        assert word in told.said
+    assert not (var / "postgres").exists()
+
+
+def test_it_says_how_to_let_other_machines_in(command):
+    up = command("up", "--host", "0.0.0.0", "--port", str(free_port()))
+    up.says("SITE_URL=http://")
+
+
+def test_the_worker_is_a_process_of_its_own_too(command):
+    worker = command("worker")
+    worker.says("Working")
+    family = worker.family()
+    assert worker.signal(signal.SIGTERM) == 0
+    wait_until_gone(family)
+    assert "Traceback" not in worker.said
+
+
+def test_a_command_uses_the_running_database(command):
+    up = command("up", "--port", str(free_port()))
+    up.says("Open")
+    code = "from conversations.working import worker_alive; print('alive:', worker_alive())"
+    shell = command("shell", "--no-imports", "-c", code)
+    assert shell.ends() == 0
+    assert "alive: True" in shell.said
+    assert up.signal(signal.SIGINT) == 0
+    later = command("shell", "--no-imports", "-c", code)
+    assert later.ends() == 0
+    assert "alive: False" in later.said
