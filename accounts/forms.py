@@ -16,6 +16,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         model = User
         fields = ("name",)
         widgets = {"name": forms.TextInput({"autocomplete": "name"})}
+        help_texts = {"name": ""}
 
 
 class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]
@@ -24,6 +25,7 @@ class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]
     class Meta:
         model = User
         fields = ("name", "email")
+        labels = {"email": _("Email")}
         widgets = {
             "name": forms.TextInput({"autocomplete": "name"}),
             "email": forms.EmailInput({"autocomplete": "username"}),

@@ -182,7 +182,7 @@ def _figures(
     for viewer in viewers:
         mine = [each for each in requests if viewer.question in json.dumps(each["body"])]
         path = sum(
-            max(_seconds(each) for each in mine if each["kind"] == kind) for kind in ("answer", "review", "synthesis")
+            max(_seconds(each) for each in mine if each["kind"] == kind) for kind in ("answer", "ballot", "synthesis")
         )
         over.append(viewer.wall - path)
         share.append((viewer.wall - path) / path)

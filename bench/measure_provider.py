@@ -64,6 +64,7 @@ def measure(streams: int = 200, tokens: int = 150, repeats: int = 3) -> list[dic
                 "processor_us_per_event": round(used / (streams * tokens) * 1e6, 2),
                 "share_of_a_core": round(used / (0.05 + tokens / 30 + spread), 3),
                 "late_ms": after["late_ms"],
+                "late_by_over_1_ms": after["late_by_over_1_ms"],
             }
         )
     return runs

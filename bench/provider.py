@@ -156,6 +156,7 @@ class Server:
             "under_way": sum(connection.reply is not None for connection in self.open),
             "events": len(late),
             "late_ms": {f"p{share}": round(_percentile(late, share) * 1000, 3) for share in (50, 95, 99, 100)},
+            "late_by_over_1_ms": sum(each > 0.001 for each in late),
             "processor_seconds": time.process_time(),
         }
 

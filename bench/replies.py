@@ -73,6 +73,10 @@ class Settings:
         return 1 / self.tokens_per_second if self.tokens_per_second else 0
 
 
+# How the site's prompts for these begin.
+OPENINGS = {"synthesis": "You are the chairman", "title": "Give the following question a title"}
+
+
 @dataclass
 class Ask:
     """One request as the provider understands it: its JSON body and the settings that hold for it."""
@@ -130,9 +134,12 @@ class Ask:
 
     @cached_property
     def kind(self) -> str:
-        """Which of a deliberation's requests this is: "ballot", "title" or "answer"."""
+        """Which of a deliberation's requests this is: "ballot", "synthesis", "title" or "answer"."""
         if self.has_schema or self.labels:
             return "ballot"
+        for kind, beginning in OPENINGS.items():
+            if self.prompt.startswith(beginning):
+                return kind
         return "title" if self.limit and self.limit <= 64 else "answer"
 
     @property

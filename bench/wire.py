@@ -145,7 +145,8 @@ class Reply:
 
     def proceed(self) -> float | None:
         """Write the next part. Returns the seconds to the one after; None if it needs no waking."""
-        if self.connection.reply is not self:
+        # A client that left is known here before the event loop says so: a long answer without waits would outrun it.
+        if self.connection.reply is not self or self.transport.is_closing():
             return None
         if self.connection.paused:
             self.waiting = True

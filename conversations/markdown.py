@@ -35,10 +35,10 @@ MOST_FILLED_CELLS = 20_000
 # Every language here is loaded and run on text from outside, so the list is what people ask about and no more.
 _LANGUAGES = """
 bash c c# c++ clojure cmake cpp cs csharp css dart diff docker dockerfile elixir erlang fish go golang graphql groovy
-haskell hcl hs html http ini java javascript jinja jinja2 js json json5 jsx julia kotlin kt latex less lua make
-makefile matlab nasm nginx nix objective-c ocaml perl php pl postgres postgresql powershell properties protobuf ps1 py
-pycon python python3 r rb regex rs ruby rust scala scss sh shell solidity sql svelte swift terraform tex toml ts tsx
-typescript vb vim vue xml yaml yml zig zsh
+haskell hcl hs html http ini java javascript jinja js json json5 jsx julia kotlin latex less lua make makefile matlab
+nasm nginx nix objective-c ocaml perl php pl postgres postgresql powershell properties protobuf ps1 py pycon python
+python3 r rb rs ruby rust scala scss sh shell solidity sql swift terraform tex toml ts tsx typescript vim vue xml yaml
+yml zig zsh
 """
 LANGUAGES = frozenset(_LANGUAGES.split())
 
@@ -204,7 +204,7 @@ _PLACED = _rendering(sourcepos=True)
 _PARSE = comrak.ParseOptions()
 
 _CONTAINERS = frozenset({"ul", "ol", "blockquote", "table"})
-_BLOCK = re.compile(r'<(/?)(ul|ol|blockquote|table|p|h[1-6]|pre|hr)\b(?:[^>]*?data-sourcepos="(\d+):)?')
+_BLOCK = re.compile(r'<(/?)(ul|ol|blockquote|table|p|h[1-6]|pre|hr)\b(?:[^>]*?data-sourcepos="(\d+):\d+-(\d+):)?')
 
 
 def _split(lines: str) -> list[str]:
@@ -217,13 +217,17 @@ def _split(lines: str) -> list[str]:
     placed = comrak.render_markdown(lines.replace("]:", "]."), _ALONE, _PARSE, _PLACED)
     starts: list[int] = []
     depth = 0
-    for closing, tag, line in _BLOCK.findall(placed):
+    paragraph_end = 0
+    for closing, tag, first, last in _BLOCK.findall(placed):
         if closing:
             depth -= tag in _CONTAINERS
-        else:
-            if not depth:
-                starts.append(int(line))
-            depth += tag in _CONTAINERS
+            continue
+        if not depth:
+            # A table may begin inside a paragraph, on a line that alone would be read as code or as a list.
+            if tag != "table" or int(first) != paragraph_end + 1:
+                starts.append(int(first))
+            paragraph_end = int(last) if tag == "p" else 0
+        depth += tag in _CONTAINERS
     rows = lines.split("\n")
     found: list[str] = []
     begin = 0
@@ -366,7 +370,8 @@ math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt msty
 mtr munder munderover
 """
 _TAGS = frozenset(_NAMES.split())
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),  # without this line nh3 lets title and lang through on every tag
     "a": {"href"},
     "ol": {"start"},
     "mfrac": {"linethickness"},

@@ -1,7 +1,8 @@
 """Rows of a turn -> what its fragments show. Plain values; the templates decide nothing but wording and place."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -10,14 +11,26 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from conversations import markdown
-from conversations.models import Turn
+from conversations.models import Conversation, Turn
 from conversations.naming import rewriter, slot_id
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
 from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Outcome, Plan, Slot, Stage, Status
-from council.models import Contribution, Deliberation, Review
+from council.models import Contribution, Council, Deliberation, Provider, Review
 
 HUES = 5
+
+ICONS = {
+    Contribution.State.WAITING: "waiting",
+    Contribution.State.THINKING: "waiting",
+    Contribution.State.WRITING: "writing",
+    Outcome.COMPLETE: "check",
+    Outcome.TRUNCATED: "cut",
+    Outcome.REFUSED: "refused",
+    Outcome.FILTERED: "refused",
+    Outcome.TIMED_OUT: "clock",
+    Outcome.CANCELLED: "stop",
+}
 
 
 def outcome_word(outcome: str) -> str:
@@ -51,7 +64,8 @@ class CardView:
     """One contribution: an answer, a review, or the council's answer.
 
     `state` is waiting, thinking, writing, or the outcome; `word` is that for people. While it grows, `closed` is HTML
-    that will not change and `open` the rest; once it has ended, `closed` is all of it.
+    that will not change and `open` the rest; once it has ended, `closed` is all of it. `current`: its stage goes on, so
+    it stands among the cards that people watch.
     """
 
     id: str
@@ -68,9 +82,21 @@ class CardView:
     cost: int | None
     estimated: bool
     revision: int
+    stage: str
+    current: bool
     ballot_state: str = ""
     ballot_reason: str = ""
     ballot: str = ""
+
+    @property
+    def icon(self) -> str:
+        """The icon of its state."""
+        return ICONS.get(self.state, "alert")
+
+    @property
+    def counts(self) -> bool:
+        """Its ballot is among the votes."""
+        return self.ballot_state in {BallotState.VALID, BallotState.REPAIRED}
 
     @property
     def good(self) -> bool:
@@ -96,7 +122,7 @@ class StageView:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One reviewer's place for one answer. `step` 1 (best) to 5; None: not ranked. `far`: two or more from the median."""
+    """One reviewer's place for one answer. `step`: 1 (best) to 5, or None. `far`: two or more from the median."""
 
     place: str
     step: int | None
@@ -112,6 +138,7 @@ class MatrixRow:
     cells: list[Cell]
     state: str
     reason: str
+    review: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +199,117 @@ class TurnView:
         return usable[0] if len(usable) == 1 else None
 
     @property
+    def shows(self) -> str:
+        """What stands in the main place: waiting, answers, reviews (while they are written), synthesis, or best."""
+        if self.unfinished:
+            return {
+                Stage.REVIEWING: "reviews",
+                Stage.SYNTHESISING: "synthesis",
+            }.get(self.deliberation.stage, "answers" if self.answers else "waiting")
+        if (
+            self.synthesis
+            and self.synthesis.closed
+            and (self.synthesis.state == Outcome.CANCELLED or not self.failed_synthesis)
+        ):
+            return "synthesis"
+        return "best" if self.full and self.best else "answers"
+
+    @property
+    def votes(self) -> bool:
+        """There are ballots to show."""
+        return bool(self.matrix and self.columns)
+
+    @property
+    def answers_words(self) -> str:
+        """How many answers there are, and how many came to nothing or were cut off."""
+        cut = sum(each.state == Outcome.TRUNCATED for each in self.answers)
+        missing = sum(each.bad for each in self.answers)
+        words = [str(len(self.answers) - missing)]
+        if cut:
+            words.append(_("%(count)s cut off") % {"count": cut})
+        if missing:
+            words.append(_("%(count)s without an answer") % {"count": missing})
+        return ", ".join(words)
+
+    @property
+    def practice(self) -> bool:
+        """A practice model takes part."""
+        return self.deliberation.practice
+
+    @property
+    def long_question(self) -> bool:
+        """Six lines may not hold it."""
+        return len(self.question) > 360 or self.question.count("\n") > 5
+
+    @property
+    def ended_word(self) -> str:
+        """How it ended, in a word, where that needs saying."""
+        return ended_words(self.deliberation)
+
+    @property
+    def failed(self) -> bool:
+        """Nothing came of it."""
+        return self.deliberation.status == Status.FAILED
+
+    @property
+    def stopped(self) -> bool:
+        """A person stopped it."""
+        return self.deliberation.status == Status.CANCELLED
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the question until now, or until the end."""
+        return elapsed_since(self.deliberation.created) if self.seconds is None else self.seconds
+
+    @property
+    def announcement(self) -> str:
+        """What a screen reader hears when the deliberation comes here."""
+        if not self.unfinished:
+            return {
+                Status.FAILED: _("The deliberation failed."),
+                Status.CANCELLED: _("The deliberation was stopped."),
+            }.get(Status(self.deliberation.status), _("The council has answered."))
+        return {
+            Stage.ANSWERING: _("The members write their answers."),
+            Stage.REVIEWING: _("Peer review has begun."),
+            Stage.SYNTHESISING: _("The council's answer has begun."),
+        }.get(self.deliberation.stage, _("The question waits for the council."))
+
+    @property
     def failed_synthesis(self) -> bool:
         """The chairman was asked and wrote nothing that counts."""
         return self.synthesis is not None and self.synthesis.bad
+
+
+@dataclass(frozen=True, slots=True)
+class CouncilView:
+    """A council as the composer offers it. `practice`: a practice model sits in it."""
+
+    slug: str
+    name: str
+    description: str
+    practice: bool
+
+
+def council_view(council: Council) -> CouncilView:
+    """A council whose seats are prefetched with their models and providers."""
+    kinds = {seat.language_model.provider.kind for seat in council.seats.all()}
+    return CouncilView(council.slug, council.name, council.description, Provider.Kind.PRACTICE in kinds)
+
+
+def by_age(conversations: Iterable[Conversation], today: date) -> list[tuple[str, list[Conversation]]]:
+    """The history in groups, for a reader whose day it is."""
+    groups: dict[str, list[Conversation]] = {}
+    for each in conversations:
+        days = (today - timezone.localdate(each.updated)).days
+        label = _("Today") if days < 1 else _("Yesterday") if days < 2 else _("Last 7 days") if days < 8 else _("Older")
+        groups.setdefault(label, []).append(each)
+    return list(groups.items())
+
+
+def turn_id(deliberation: Deliberation) -> str:
+    """The id of a turn on the page, and the start of all ids inside it."""
+    return f"d{deliberation.id.hex[:12]}"
 
 
 def turns_of(turns: QuerySet[Turn]) -> list[TurnView]:
@@ -204,7 +339,7 @@ def view(turn: Any) -> TurnView:
     columns = [each.seat for each in answers if not each.growing and not each.bad]
     matrix = _matrix(members, columns, list(deliberation.reviews.all()))
     return TurnView(
-        id=f"d{deliberation.id.hex[:12]}",
+        id=turn_id(deliberation),
         turn=turn,
         deliberation=deliberation,
         question=plan.question,
@@ -266,6 +401,8 @@ def _card(deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, 
         cost=row.cost,
         estimated=row.estimated,
         revision=row.revision,
+        stage=stage,
+        current=deliberation.unfinished and deliberation.stage == stage,
         **(_ballot(row) if stage is Stage.REVIEWING else {}),
     )
 
@@ -314,8 +451,9 @@ def _matrix(members: list[SeatView], columns: list[SeatView], reviews: list[Revi
             others = sorted(each[column.index] for each in positions.values() if column.index in each)
             far = place is not None and len(others) > 2 and abs(place - others[len(others) // 2]) >= 2
             step = None if place is None else 1 + round((place - 1) * 4 / max(1, len(columns) - 1))
-            cells.append(Cell("–" if place is None else f"{place:g}", step, column.index == row.seat, far))
-        rows.append(MatrixRow(members[row.seat], cells, row.ballot_state, row.ballot_reason))
+            cells.append(Cell("" if place is None else f"{place:g}", step, column.index == row.seat, far))
+        review = slot_id(row.deliberation_id, Slot(Stage.REVIEWING, row.seat))
+        rows.append(MatrixRow(members[row.seat], cells, row.ballot_state, row.ballot_reason, review))
     return rows
 
 

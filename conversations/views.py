@@ -1,5 +1,6 @@
 """Pages and actions of a person's conversations. Every view's first line is access."""
 
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from asgiref.sync import async_to_sync
@@ -8,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -135,7 +137,9 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
             return _ask_page(request, error=str(refused), status=status)
         return _conversation_page(request, conversation, error=str(refused), status=status)
     async_to_sync(tell)(turn.conversation_id, {"type": "asked"})
-    return redirect(turn.conversation)
+    if conversation is None:
+        return redirect(turn.conversation)
+    return redirect(f"{conversation.get_absolute_url()}#{presenting.turn_id(turn.deliberation)}")
 
 
 def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpResponse:
@@ -166,11 +170,11 @@ def _composer(request: HttpRequest, error: str, last: presenting.TurnView | None
     asked_before = last.deliberation.council_id if last else None
     chosen = _council(request) or next((each for each in councils if each.pk == asked_before), None)
     return {
-        "councils": councils,
+        "councils": [presenting.council_view(each) for each in councils],
         "chosen": chosen or next(iter(councils), None),
         "modes": Mode,
         "mode": _mode(request),
-        "typed": request.POST.get("question", ""),
+        "typed": request.POST.get("question", last.question if last and "again" in request.GET else ""),
         "request_id": uuid4(),
         "error": error,
     }
@@ -181,7 +185,14 @@ def _history(request: HttpRequest) -> dict[str, object]:
     query = " ".join(clean(request.GET.get("q", "")).split())[:100]
     if query:
         conversations = conversations.filter(title__icontains=query)
-    return {"history": list(conversations[:HISTORY]), "query": query}
+    page = urlsplit(request.htmx.current_url or "").path if request.htmx else request.path
+    found = list(conversations[:HISTORY])
+    return {
+        "history": presenting.by_age(found, timezone.localdate()),
+        "history_count": len(found),
+        "query": query,
+        "page": page,
+    }
 
 
 def _council(request: HttpRequest) -> Council | None:

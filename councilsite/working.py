@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Callable
 
 import psycopg
+from django.db import connection
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ProcrastinateException
 
@@ -30,24 +32,30 @@ async def work(concurrency: int, grace: float) -> None:
             await asyncio.sleep(RETRY)
 
 
-def work_alone(concurrency: int, grace: float) -> None:
-    """Work until SIGTERM or Ctrl-C; a second one cuts the jobs at once."""
-    with asyncio.Runner() as runner, contextlib.suppress(asyncio.CancelledError):
-        runner.run(_until_signalled(concurrency, grace))
+def work_alone(concurrency: int, grace: float, ready: Callable[[], None]) -> None:
+    """Work until SIGTERM or Ctrl-C; a second one cuts the jobs at once. `ready` is called when it heeds them."""
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(_until_signalled(concurrency, grace, ready))
+    finally:
+        connection.close_pool()
 
 
-async def _until_signalled(concurrency: int, grace: float) -> None:
+async def _until_signalled(concurrency: int, grace: float, ready: Callable[[], None]) -> None:
     task = asyncio.create_task(work(concurrency, grace))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    ready()
     await task
 
 
 async def _work(concurrency: int, grace: float) -> None:
     # An app of its own, over the same tasks. To replace the app's connector instead would take the website's
     # connector away where both run in one process, and a job must be deferred inside the transaction of its rows.
-    worker_app = app.with_connector(app.connector.get_worker_connector())
-    async with worker_app.open_async():
+    connector = app.connector.get_worker_connector()
+    worker_app = app.with_connector(connector)
+    try:
+        await worker_app.open_async()
         await worker_app.run_worker_async(
             concurrency=concurrency,
             install_signal_handlers=False,
@@ -58,3 +66,6 @@ async def _work(concurrency: int, grace: float) -> None:
             stalled_worker_timeout=STALLED,
             delete_jobs="successful",
         )
+    finally:
+        # Also after an `open_async` that was cut short, which leaves a pool that nothing ends.
+        await connector.close_async()

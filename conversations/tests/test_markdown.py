@@ -203,6 +203,8 @@ class TestLiveText:
     @example(("[a]: /x\nfoo\n===\n\nb\n", [8, 12]), True)
     @example(("p\n\n[a]: /x\nfoo\n===\n\nb\n", [11, 15]), True)
     @example(("p\n| a | b |\n|--|--|\nx\n\ny\n", [2, 12]), True)
+    @example(("word\n2. word\n|-|\nword\n", [5, 13, 17]), True)
+    @example(("word\n<!-- x -->\n    word\n|-|\nword\n", [5, 16, 25, 29]), True)
     @example(("x \ud83d\n\ude00", [3, 4]), True)
     def test_any_pieces_show_what_a_reload_shows(self, text_and_cuts, every):
         text, cuts = text_and_cuts
@@ -321,7 +323,7 @@ class TestRender:
         assert "<mtable" in render("$$\n\\begin{aligned}a&=1\\\\b&=2\\end{aligned}\n$$")
 
     def test_a_formula_that_is_none_is_shown_as_code(self):
-        assert render(r"$\frac{<$") == "<p><code>\\frac{&lt;</code></p>\n"
+        assert render(r"$<\frac{$") == "<p><code>&lt;\\frac{</code></p>\n"
         assert "<code>" in render("$" + "{" * 1500 + "$")
 
     def test_money_is_not_a_formula(self):

@@ -4,6 +4,7 @@ Labels are short and random (K73, not A), so that no answer can ask to have "Ans
 look-alikes are left out, so that no label is a word. A label that stands in the text at hand is not drawn.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Mapping
@@ -15,10 +16,12 @@ _DIGITS = "23456789"
 
 
 def draw_labels(count: int, rng: random.Random, avoid: str = "") -> tuple[str, ...]:
-    """`count` distinct labels, none of which stands in `avoid`."""
+    """`count` distinct labels, none of which stands in `avoid`. They grow longer where the short ones are taken."""
     labels: list[str] = []
-    while len(labels) < count:
-        label = rng.choice(_LETTERS) + rng.choice(_DIGITS) + rng.choice(_DIGITS)
+    for tried in itertools.count():
+        if len(labels) == count:
+            break
+        label = rng.choice(_LETTERS) + "".join(rng.choice(_DIGITS) for _ in range(2 + tried // 500))
         if label not in labels and label not in avoid:
             labels.append(label)
     return tuple(labels)

@@ -1,7 +1,9 @@
 """Review text -> Ballot, or an abstention with its reason. Prose is never counted as votes.
 
-The ladder: the whole text as JSON; the last fenced JSON, repaired where it is broken; the last "FINAL RANKING"
-header with nothing but exact labels below it; else an abstention.
+The ladder: the whole text as JSON; the last fenced JSON that has a ballot; either repaired where it is broken; the
+last "FINAL RANKING" header with nothing but exact labels below it; else an abstention.
+
+What is read here was written by a model, and a model may write anything: nothing here raises, and nothing takes long.
 """
 
 import itertools
@@ -13,13 +15,19 @@ from typing import Any
 import jiter
 import json_repair
 
-from council.core.values import Ballot, BallotState, Outcome, Reply
+from council.core.values import Ballot, BallotState, Outcome, Reply, clean
 
 ENUMERATE_UP_TO = 4
+# Repairing takes time that grows with the square of a bad text: a second for this many characters at the worst.
+REPAIR_CHARACTERS = 20_000
+REASON_CHARACTERS = 500
 
+_OPENING = "```json"
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-_HEADER = re.compile(r"^[\s#*_>]*(?:final\s+)?ranking[\s*_]*:?[\s*_]*$", re.IGNORECASE | re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.+?)\s*$")
+_HEADER = re.compile(
+    r"^[ \t#*_>]*(?:final[ \t]+)?ranking[ \t*_]*(?::[ \t*_]*)?$", re.IGNORECASE | re.MULTILINE
+)
+_ITEM = re.compile(r"(?:\d+[.)]|[-*•])\s+(.+)")
 
 
 def schema(labels: Sequence[str], *, enumerate_rankings: bool) -> dict[str, Any]:
@@ -53,26 +61,27 @@ def read(reply: Reply, seats: Mapping[str, int]) -> Ballot:
     """The ballot of a review, `seats` being what each label of that reviewer stands for."""
     if not reply.usable:
         return Ballot((), BallotState.ABSTAINED, reply.error or "There is no review to read a ballot from.")
+    cut = reply.outcome is Outcome.TRUNCATED
     found, state = _find(reply.text)
     if found is None:
-        listed = _listed(reply.text, seats)
-        if listed is not None:
-            return listed
-        cut = reply.outcome is Outcome.TRUNCATED
-        return Ballot(
-            (),
-            BallotState.ABSTAINED,
-            "The review was cut off before its ballot." if cut else "The review has no ballot.",
-        )
+        listed = _listed(reply.text)
+        if not listed:
+            reason = "The review was cut off before its ballot." if cut else "The review has no ballot."
+            return Ballot((), BallotState.ABSTAINED, reason)
+        found, state = {"ranking": listed}, BallotState.REPAIRED
     if found.get("abstain") is True:
-        return Ballot((), BallotState.ABSTAINED, _words(found.get("reason")) or "The reviewer abstained.")
-    if reply.outcome is Outcome.TRUNCATED and state is BallotState.REPAIRED:
+        reason = _words(found.get("reason"))[:REASON_CHARACTERS]
+        return Ballot((), BallotState.ABSTAINED, reason or "The reviewer abstained.")
+    if cut and state is BallotState.REPAIRED:
         return Ballot((), BallotState.ABSTAINED, "The review was cut off inside its ballot.")
     return _checked(found.get("ranking"), state, seats)
 
 
 def critique(text: str) -> str:
-    """What a person reads of a review, whole or still growing: the critique, never raw JSON."""
+    """What a person reads of a review, whole or still growing: the critique, never raw JSON.
+
+    While a review grows, so does this: what may yet turn out to be the start of a fence is held back.
+    """
     start = text.lstrip()
     if start.startswith("```"):
         start = start.removeprefix("```").removeprefix("json").lstrip()
@@ -82,47 +91,56 @@ def critique(text: str) -> str:
             # A text that still grows is JSON without its end.
             found = jiter.from_json(start.encode(), partial_mode="trailing-strings")
         except ValueError:
-            found = json_repair.loads(start)
+            found = _repaired(start)
         return _words(found.get("critique")) if isinstance(found, dict) else ""
-    fence = text.rfind("```json")
-    return text[:fence].rstrip() if fence >= 0 else text
+    fence = text.rfind(_OPENING)
+    if fence < 0:
+        fence = next((len(text) - n for n in range(len(_OPENING), 0, -1) if text.endswith(_OPENING[:n])), len(text))
+    return text[:fence].rstrip()
 
 
 def _words(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return clean(value) if isinstance(value, str) else ""
 
 
 def _find(text: str) -> tuple[dict[str, Any] | None, BallotState]:
-    """The JSON object that holds the ballot, and whether it had to be repaired."""
-    fenced = [found.group(1) for found in _FENCE.finditer(text)]
-    candidates = [text, *reversed(fenced)]
-    for candidate in candidates:
+    """The JSON object that holds the ballot, and whether it had to be repaired.
+
+    A fence inside a review that is JSON as a whole is a quotation.
+    """
+    whole = text.lstrip().startswith("{")
+    for candidate in [text] if whole else [found.group(1) for found in reversed(list(_FENCE.finditer(text)))]:
+        state = BallotState.VALID
         try:
             value = json.loads(candidate)
-        except ValueError:
-            continue
+        except (ValueError, RecursionError):
+            value, state = _repaired(candidate), BallotState.REPAIRED
         if isinstance(value, dict) and ("ranking" in value or "abstain" in value):
-            return value, BallotState.VALID
-    for candidate in [*([text] if text.lstrip().startswith("{") else []), *reversed(fenced)]:
-        value = json_repair.loads(candidate)
-        if isinstance(value, dict) and "ranking" in value:
-            return value, BallotState.REPAIRED
+            return value, state
     return None, BallotState.ABSTAINED
 
 
-def _listed(text: str, seats: Mapping[str, int]) -> Ballot | None:
-    """The numbered list under the last ranking header: one exact label an item, or several that tie ("K73 = Q42")."""
-    headers = list(_HEADER.finditer(text))
-    if not headers:
+def _repaired(text: str) -> Any:
+    """What can be made of broken JSON; None where that is nothing."""
+    if len(text) > REPAIR_CHARACTERS:
         return None
+    try:
+        return json_repair.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _listed(text: str) -> list[list[str]]:
+    """The numbered list under the last ranking header: an item is a label, or several that tie ("K73 = Q42")."""
     ranking: list[list[str]] = []
-    for line in text[headers[-1].end() :].splitlines():
-        item = _ITEM.match(line)
+    headers = list(_HEADER.finditer(text))
+    for line in text[headers[-1].end() :].splitlines() if headers else ():
+        item = _ITEM.fullmatch(line.strip())
         if item:
-            ranking.append([_bare(label) for label in item.group(1).split("=")])
+            ranking.append(item.group(1).split("="))
         elif line.strip():
             break
-    return _checked(ranking, BallotState.REPAIRED, seats) if ranking else None
+    return ranking
 
 
 def _bare(label: str) -> str:
@@ -135,13 +153,12 @@ def _checked(ranking: object, state: BallotState, seats: Mapping[str, int]) -> B
     groups: list[tuple[int, ...]] = []
     seen: set[str] = set()
     for entry in ranking:
-        labels = entry if isinstance(entry, list) else [entry]
         group = []
-        for label in labels:
-            if not isinstance(label, str) or label not in seats:
-                return Ballot(
-                    (), BallotState.INVALID, f"The ballot names {str(label)[:20]!r}, which is no answer's label."
-                )
+        for given in entry if isinstance(entry, list) else [entry]:
+            label = _bare(given) if isinstance(given, str) else ""
+            if label not in seats:
+                words = given if isinstance(given, str) else "something"
+                return Ballot((), BallotState.INVALID, f"The ballot names {words[:20]!r}, which is no answer's label.")
             if label in seen:
                 return Ballot((), BallotState.INVALID, f"The ballot names {label} twice.")
             seen.add(label)

@@ -76,6 +76,12 @@ class NotTheProtocol(ProviderError):
     """What came back is not the OpenAI-compatible protocol. Check the provider's base address."""
 
 
+class HungUp(ProviderError):
+    """The provider closed the connection without an answer."""
+
+    retry = True
+
+
 class BrokeOff(ProviderError):
     """The stream broke off before the end."""
 

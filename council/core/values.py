@@ -54,6 +54,15 @@ class BallotState(StrEnum):
     INVALID = "invalid"
 
 
+def clean(text: str) -> str:
+    """The text without what no database or browser can hold: NUL goes, a lone surrogate becomes U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A place in the plan that one call fills: a stage and the seat asked (CHAIRMAN for the synthesis)."""

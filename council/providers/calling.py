@@ -21,6 +21,7 @@ from council.providers import chat
 from council.providers.chat import Endpoint, Piece
 
 TEXT_CHARACTERS = 2_000_000
+REFUSAL_CHARACTERS = 500
 ATTEMPTS = 2
 LONGEST_WAIT = 120.0
 
@@ -146,12 +147,13 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                     patience.reschedule(loop.time() + deadlines.between_tokens)
                     attempt.pieces += 1
                     if piece.text:
-                        attempt.parts.append(piece.text)
-                        attempt.characters += len(piece.text)
-                        observer.grew(piece.text, thinking=False)
+                        text = piece.text[: TEXT_CHARACTERS - attempt.characters]
+                        attempt.parts.append(text)
+                        attempt.characters += len(text)
+                        observer.grew(text, thinking=False)
                     else:
                         attempt.thought = attempt.thought or bool(piece.thinking)
-                        attempt.refusal += piece.refusal
+                        attempt.refusal = (attempt.refusal + piece.refusal)[:REFUSAL_CHARACTERS]
                         observer.grew("", thinking=True)
                 if piece.finish is not None:
                     attempt.finish = piece.finish
@@ -159,7 +161,7 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                     attempt.usage = piece.usage
                 if piece.generation:
                     attempt.generation = piece.generation[:200]
-                if attempt.characters > TEXT_CHARACTERS:
+                if attempt.characters >= TEXT_CHARACTERS:
                     attempt.finish = Outcome.TRUNCATED
                     attempt.error = "The answer was longer than two million characters and was cut there."
                     break
@@ -176,7 +178,7 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
 def _conclude(attempt: Attempt) -> None:
     """The end of a stream is not success: a finish reason is."""
     if attempt.refusal and not attempt.characters:
-        attempt.outcome, attempt.error = Outcome.REFUSED, f"The model declined: {attempt.refusal[:500]}"
+        attempt.outcome, attempt.error = Outcome.REFUSED, f"The model declined: {attempt.refusal}"
     elif attempt.finish is None:
         attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.FAILED
         attempt.error = "The stream ended without saying that it was finished."
@@ -184,7 +186,7 @@ def _conclude(attempt: Attempt) -> None:
         attempt.outcome, attempt.error = Outcome.FILTERED, "The provider's content filter stopped the answer."
     elif attempt.finish is Outcome.REFUSED:
         attempt.outcome, attempt.error = Outcome.REFUSED, "The model declined to answer."
-    elif not attempt.characters:
+    elif not attempt.text.strip():
         attempt.outcome = Outcome.EMPTY
         attempt.error = (
             "The model spent all its tokens on thinking and wrote no answer."

@@ -13,7 +13,7 @@ import orjson
 from httpx_sse import EventSource, SSEError
 
 from council.core import errors
-from council.core.values import Outcome, Request
+from council.core.values import Outcome, Request, clean
 
 CONNECT_SECONDS = 10.0
 ERROR_BYTES = 20_000
@@ -97,12 +97,20 @@ def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
 
 
 def headers(endpoint: Endpoint) -> dict[str, str]:
-    """The headers of a request; without a key none is sent (local servers want none)."""
-    return {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    """The headers of a request; without a key none is sent (local servers want none).
+
+    Raises WrongKey for one that no header can carry, before an error of httpx can quote it.
+    """
+    if not endpoint.api_key:
+        return {}
+    if not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
+        raise errors.WrongKey("The API key holds characters that no key has. An administrator can enter it again.")
+    return {"Authorization": f"Bearer {endpoint.api_key}"}
 
 
 async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request) -> AsyncGenerator[Piece, None]:
     """Send the request and yield the reply as it comes. Raises a ProviderError, never anything of httpx."""
+    begun = False
     try:
         async with client.stream(
             "POST",
@@ -110,6 +118,7 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
             content=orjson.dumps(payload(endpoint, request)),
             headers={"Content-Type": "application/json", "Accept": "text/event-stream", **headers(endpoint)},
         ) as response:
+            begun = True
             if response.status_code != httpx.codes.OK:
                 raise await failure(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
@@ -120,11 +129,10 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
                 if event.data:
                     yield _piece(event.data)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise errors.Unreachable(
-            f"{endpoint.base_url} cannot be reached. Is it up, and is its address right?"
-        ) from error
+        raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
     except httpx.TransportError as error:
-        raise errors.BrokeOff from error
+        # Often a connection that was kept too long: the server had closed it just before.
+        raise (errors.BrokeOff if begun else errors.HungUp) from error
     except (SSEError, httpx.DecodingError) as error:
         raise errors.NotTheProtocol from error
 
@@ -136,7 +144,7 @@ def _piece(data: str) -> Piece:
         # orjson is strict where some servers are not (a lone surrogate, a control character).
         try:
             chunk = json.loads(data, strict=False)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.NotTheProtocol("The stream holds something that is not JSON.") from error
     if not isinstance(chunk, dict):
         raise errors.NotTheProtocol
@@ -144,7 +152,8 @@ def _piece(data: str) -> Piece:
         raise _error_in_stream(chunk["error"])
     choices = chunk.get("choices") or [{}]
     choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
-    delta = choice.get("delta") or {}
+    delta = choice.get("delta")
+    delta = delta if isinstance(delta, dict) else {}
     finish = choice.get("finish_reason")
     if finish == "error":
         raise errors.ServerFailed(_words(choice.get("error")) or "The provider failed while the model was writing.")
@@ -153,21 +162,14 @@ def _piece(data: str) -> Piece:
         text=_text(delta.get("content")),
         thinking=_text(delta.get("reasoning") or delta.get("reasoning_content")) or _details(delta),
         refusal=_text(delta.get("refusal")),
-        finish=_FINISHES.get(finish, Outcome.COMPLETE) if isinstance(finish, str) else None,
+        finish=_FINISHES.get(finish, Outcome.COMPLETE) if finish and isinstance(finish, str) else None,
         generation=_text(chunk.get("id")),
         usage=usage if isinstance(usage, dict) else None,
     )
 
 
 def _text(value: object) -> str:
-    """Text that a database and a browser can hold: no NUL, no lone surrogate."""
-    if not isinstance(value, str):
-        return ""
-    if "\x00" in value:
-        value = value.replace("\x00", "")
-    if not value.isascii():
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    return clean(value) if isinstance(value, str) else ""
 
 
 def _details(delta: dict[str, Any]) -> str:
@@ -177,16 +179,26 @@ def _details(delta: dict[str, Any]) -> str:
     return "".join(_text(each.get("text") or each.get("summary")) or "…" for each in details if isinstance(each, dict))
 
 
+def no_way_to(base_url: str) -> str:
+    """What to say of an address that cannot be reached."""
+    return f"{base_url} cannot be reached. Is it up, and is its address right?"
+
+
 async def failure(response: httpx.Response, *, with_schema: bool = False) -> errors.ProviderError:
-    """What an answer that is not 200 means, in the provider's own words where it has some."""
+    """What an answer that is not 200 means; reads its body."""
     body = b""
     async for part in response.aiter_bytes():
         body += part
         if len(body) > ERROR_BYTES:
             break
+    return meaning(response, body, with_schema=with_schema)
+
+
+def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False) -> errors.ProviderError:
+    """What an answer that is not 200 means, in the provider's own words where it has some."""
     try:
         said = _words(json.loads(body).get("error"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         said = ""
     told = f" It says: {said}" if said else ""
     match response.status_code:
@@ -220,7 +232,7 @@ async def failure(response: httpx.Response, *, with_schema: bool = False) -> err
 def _error_in_stream(error: object) -> errors.ProviderError:
     said = _words(error)
     code = error.get("code") if isinstance(error, dict) else None
-    if code in {429, "429", "rate_limit_exceeded"}:
+    if str(code) in {"429", "rate_limit_exceeded"}:
         return errors.RateLimited(f"The provider is asked too often just now. It says: {said}")
     return errors.ServerFailed(f"The provider reported an error. It says: {said}" if said else "")
 

@@ -26,5 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *, concurrency: int, **_: Any) -> None:
         """Returns when it was asked to stop."""
+        working.work_alone(concurrency, GRACE, self._say_ready)
+
+    def _say_ready(self) -> None:
         self.stdout.write("Working. Ctrl-C stops.")
-        working.work_alone(concurrency, GRACE)
+        self.stdout.flush()  # a pipe would hold it back

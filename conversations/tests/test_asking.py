@@ -1,0 +1,219 @@
+"""From a question to a turn, or to words that say why not."""
+
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from conversations import asking, deleting
+from conversations.models import Conversation, Turn
+from conversations.tests import cast
+from conversations.tests.injections import INJECTIONS
+from council.models import Council, Deliberation, LanguageModel
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def people():
+    return cast.alice(), cast.bob()
+
+
+@pytest.fixture
+def client(people):
+    client = Client()
+    client.force_login(people[0])
+    return client
+
+
+@pytest.fixture
+def council():
+    return cast.council()
+
+
+def post(client, question, **more):
+    return client.post("/", {"question": question, "council": "test", "mode": "full", **more})
+
+
+def test_it_stores_turn_plan_and_job_together_and_goes_to_the_conversation(client, council):
+    response = post(client, "Why is the sky blue?")
+    conversation = Conversation.objects.get()
+    assert response.status_code == 302
+    assert response["Location"] == conversation.get_absolute_url()
+    deliberation = conversation.turns.get().deliberation
+    assert deliberation.plan["question"] == "Why is the sky blue?"
+    tasks = set(ProcrastinateJob.objects.values_list("task_name", flat=True))
+    assert tasks == {"deliberate", "title"}
+
+
+def test_it_leaves_nothing_behind_when_the_job_cannot_be_stored(people, council, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("no queue")
+
+    monkeypatch.setattr(asking.app, "configure_task", fail, raising=False)
+    with pytest.raises(RuntimeError):
+        asking.ask(people[0], "Lost?", council)
+    assert not Deliberation.objects.exists()
+    assert not Turn.objects.exists()
+
+
+@pytest.mark.parametrize("question", ["", "   \n", "\x00", "\u202e\u2066"])
+def test_it_says_that_an_empty_question_is_empty(client, council, question):
+    response = post(client, question)
+    assert response.status_code == 422
+    assert "Write a question first" in response.content.decode()
+
+
+def test_it_keeps_a_question_that_is_too_long_and_says_by_how_much(client, council):
+    question = "long words " * 18_200
+    response = post(client, question)
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert "50,000 fit" in page
+    assert question.strip() in page
+
+
+@pytest.mark.parametrize("question", ["a\x00b", "abc \u202etxt.exe", *INJECTIONS[:5]])
+def test_it_takes_odd_characters_and_shows_them_harmless(client, council, question):
+    response = client.post("/", {"question": question, "council": "test"}, follow=True)
+    page = response.content.decode()
+    assert response.status_code == 200
+    for bad in ("\x00", "\u202e", "<script>alert", "onerror=alert"):
+        assert bad not in page.replace("&lt;script&gt;alert", "")
+
+
+def test_it_makes_a_double_click_one_turn(client, council):
+    request_id = str(uuid4())
+    first = post(client, "Once?", request_id=request_id)
+    second = post(client, "Once?", request_id=request_id)
+    assert first["Location"] == second["Location"]
+    assert Turn.objects.count() == 1
+
+
+def test_it_refuses_the_same_form_with_another_question(client, council):
+    request_id = str(uuid4())
+    post(client, "Once?", request_id=request_id)
+    response = post(client, "Twice?", request_id=request_id)
+    assert response.status_code == 409
+    assert "Twice?" in response.content.decode()
+
+
+def test_it_keeps_a_second_question_while_the_first_is_under_way(client, council):
+    place = post(client, "First?")["Location"]
+    response = client.post(place, {"question": "Second?", "council": "test"})
+    assert response.status_code == 409
+    page = response.content.decode()
+    assert "Second?" in page
+    assert "still at work" in page
+    assert Turn.objects.count() == 1
+
+
+def test_it_carries_earlier_questions_and_council_answers_into_a_follow_up(people, council):
+    first = asking.ask(people[0], "First?", council)
+    Deliberation.objects.update(status="complete")
+    label = first.deliberation.plan["common"][1]
+    first.deliberation.refresh_from_db()
+    from council.models import Synthesis
+
+    Synthesis.objects.create(
+        deliberation=first.deliberation, text=f"As [{label}] says.", state="ended", outcome="complete"
+    )
+    second = asking.ask(people[0], "And then?", council, conversation=first.conversation)
+    second.deliberation.refresh_from_db()
+    assert second.deliberation.plan["history"] == [{"question": "First?", "answer": "As [B] says."}]
+    assert second.parent == first
+
+
+def test_it_says_what_a_council_lacks(client, council):
+    LanguageModel.objects.filter(slug__in=["test-0", "test-1"]).update(enabled=False)
+    response = post(client, "Anyone?")
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert "at least two members" in page
+    assert "Anyone?" in page
+
+
+def test_it_offers_only_councils_of_ones_groups(client, people, council):
+    from django.contrib.auth.models import Group
+
+    council.groups.add(Group.objects.create(name="Directors"))
+    assert not Council.objects.usable_by(people[0]).exists()
+    response = post(client, "May I?")
+    assert response.status_code == 422
+    assert not Turn.objects.exists()
+
+
+def test_nobody_else_sees_or_touches_a_conversation_staff_included(client, people, council):
+    place = post(client, "Mine?")["Location"]
+    conversation = Conversation.objects.get()
+    other = Client()
+    bob = people[1]
+    bob.is_staff = bob.is_superuser = True
+    bob.save()
+    other.force_login(bob)
+    assert other.get(place).status_code == 404
+    assert other.post(place, {"question": "x"}).status_code == 404
+    for name in ("stop", "rename", "delete", "restore"):
+        assert other.post(reverse(name, args=[conversation.pk])).status_code == 404
+    assert other.get(reverse("changes", args=[conversation.pk])).status_code == 404
+    assert "Mine?" not in other.get("/").content.decode()
+    assert "Mine?" not in other.get("/history/?q=Mine").content.decode()
+
+
+def test_everything_asks_for_sign_in_first(council):
+    for address in ("/", "/history/", f"/c/{uuid4()}/", f"/c/{uuid4()}/changes/"):
+        response = Client().get(address)
+        assert response.status_code == 302
+        assert response["Location"].startswith("/accounts/login/")
+    for name in ("stop", "rename", "delete", "restore"):
+        response = Client().post(reverse(name, args=[uuid4()]))
+        assert response["Location"].startswith("/accounts/login/")
+
+
+def test_it_renames_and_keeps_the_old_title_where_the_new_one_is_wrong(client, council):
+    post(client, "Name me")
+    conversation = Conversation.objects.get()
+    address = reverse("rename", args=[conversation.pk])
+    client.post(address, {"title": "  A <b>new</b>\u202e name "})
+    conversation.refresh_from_db()
+    assert conversation.title == "A <b>new</b> name"
+    assert "<b>new</b>" not in client.get(conversation.get_absolute_url()).content.decode()
+    for wrong in ("", "x" * 121):
+        page = client.post(address, {"title": wrong}, follow=True).content.decode()
+        assert "The old one stays" in page
+        conversation.refresh_from_db()
+        assert conversation.title == "A <b>new</b> name"
+
+
+def test_it_deletes_stops_and_restores(client, council):
+    place = post(client, "Delete me")["Location"]
+    conversation = Conversation.objects.get()
+    page = client.post(reverse("delete", args=[conversation.pk]), follow=True).content.decode()
+    assert reverse("restore", args=[conversation.pk]) in page
+    assert client.get(place).status_code == 404
+    assert Deliberation.objects.get().cancel_requested
+    client.post(reverse("restore", args=[conversation.pk]))
+    assert client.get(place).status_code == 200
+
+
+def test_what_was_deleted_long_ago_goes_for_good(client, council):
+    from django.utils import timezone
+
+    post(client, "Old")
+    deleting.delete(Conversation.objects.get())
+    assert deleting.purge(timezone.now() - deleting.UNDO) == 0
+    assert deleting.purge(timezone.now()) == 1
+    assert not Conversation.objects.exists()
+    assert not Turn.objects.exists()
+    assert not Deliberation.objects.exists()
+
+
+def test_it_searches_titles(client, council):
+    post(client, "Apples or pears?")
+    Deliberation.objects.update(status="complete")
+    post(client, "Trains or planes?")
+    page = client.get("/history/?q=appLE").content.decode()
+    assert "Apples" in page
+    assert "Trains" not in page

@@ -1,0 +1,207 @@
+"""The page after any subset of frames, and a look, equals the page after a reload."""
+
+import random
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import Client
+
+from conversations import asking, live
+from conversations.changes import Known
+from conversations.consumers import ConversationConsumer
+from conversations.live import Live
+from conversations.tests import cast, dom
+from council import record
+from council.core.events import (
+    AnswerFinished,
+    Ended,
+    ReviewFinished,
+    StageStarted,
+    StandingsReady,
+    SynthesisFinished,
+    TextGrew,
+)
+from council.core.scoring import standings
+from council.core.values import (
+    CHAIRMAN,
+    Answer,
+    Ballot,
+    BallotState,
+    Outcome,
+    Reply,
+    Review,
+    Slot,
+    Stage,
+    Status,
+    Synthesis,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TEXT = """# A heading
+
+Some *words* and `code` in a paragraph
+that goes on.
+
+- one
+- two
+
+  still two
+
+1. first
+
+2. second
+
+```python
+def f():
+    return 1
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+The end of {}.
+"""
+
+
+class Viewer:
+    """A page that was loaded at some moment, and the real consumer behind its socket, some of whose messages get lost."""
+
+    def __init__(self, client, conversation, deaf: float, rng: random.Random) -> None:
+        self.client, self.conversation, self.deaf, self.rng = client, conversation, deaf, rng
+        response = client.get(conversation.get_absolute_url())
+        self.page = dom.parse(response.content.decode())
+        self.consumer = ConversationConsumer()
+        self.consumer.scope = {"user": conversation.owner}
+        self.consumer.conversation_id = conversation.pk
+        self.consumer.known = Known(response.context["after"], response.context["revision"], conversation.title)
+        self.consumer.deliberation, self.consumer.unfinished, self.consumer.heard = "", True, 0.0
+        self.consumer.updating = live.asyncio.Lock()
+        self.consumer._send = self.receive
+
+    async def receive(self, html: str) -> None:
+        dom.apply(self.page, html)
+
+    async def hear(self, message: dict) -> None:
+        if self.rng.random() >= self.deaf:
+            await getattr(self.consumer, message["type"])(message)
+            if self.rng.random() < 0.1:
+                await getattr(self.consumer, message["type"])(message)
+
+    def turns(self):
+        return self.page.get("turns").plain()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypatch):
+    rng = random.Random(seed)
+    alice, council = cast.alice(), cast.council()
+    client = Client()
+    client.force_login(alice)
+    turn = asking.ask(alice, "What now?", council)
+    viewers: list[Viewer] = []
+
+    async def tell(conversation_id, message):
+        for viewer in viewers:
+            await viewer.hear(message)
+
+    monkeypatch.setattr(live, "tell", tell)
+
+    async def arrive():
+        deaf = rng.choice([0.0, 0.1, 0.5, 0.9])
+        viewers.append(await live.in_thread(Viewer, client, turn.conversation, deaf, rng))
+
+    async def play():
+        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        shown = Live(turn.conversation_id, claim)
+        await arrive()
+        await shown._notify()
+
+        async def grow(slots, texts):
+            left = {slot: text for slot, text in zip(slots, texts, strict=True)}
+            while left:
+                slot = rng.choice(list(left))
+                size = rng.randint(1, 12)
+                shown.grew(TextGrew(slot, left[slot][:size], thinking=rng.random() < 0.05))
+                left[slot] = left[slot][size:]
+                if not left[slot]:
+                    del left[slot]
+                if rng.random() < 0.15:
+                    await tell(None, shown._frame())
+                if rng.random() < 0.04:
+                    await shown._write_checkpoint()
+                if rng.random() < 0.01 and len(viewers) < 5:
+                    await arrive()
+                if rng.random() < 0.01:
+                    await rng.choice(viewers).consumer._update()
+
+        await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+        texts = [TEXT.format(seat) for seat in range(3)]
+        await grow([Slot(Stage.ANSWERING, seat) for seat in range(3)], texts)
+        for seat in rng.sample(range(3), 3):
+            await shown.emit(AnswerFinished(Answer(seat, Reply(texts[seat], Outcome.COMPLETE))))
+        labels = [claim.plan.orders[seat].labels for seat in range(3)]
+        await shown.emit(StageStarted(Stage.REVIEWING, (0, 1, 2)))
+        reviews = [
+            '{"critique": "' + TEXT.format(labels[seat][0]).replace("\n", "\\n") + '", "ranking": [["x"]]}'
+            for seat in range(3)
+        ]
+        await grow([Slot(Stage.REVIEWING, seat) for seat in range(3)], reviews)
+        ballots = []
+        for seat in range(3):
+            ballots.append(
+                Ballot(((seat,), (0, 1, 2)[:seat]), BallotState.VALID)
+                if seat
+                else Ballot((), BallotState.INVALID, "No")
+            )
+            await shown.emit(ReviewFinished(Review(seat, Reply(reviews[seat], Outcome.COMPLETE), ballots[-1])))
+        await shown.emit(StandingsReady(standings(ballots)))
+        await shown.emit(StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
+        final = TEXT.format(f"[{claim.plan.common[1]}]")
+        await grow([Slot(Stage.SYNTHESISING, CHAIRMAN)], [final])
+        # In the middle of the last stage, after a look, every page is what a reload shows.
+        await shown._write_checkpoint()
+        for viewer in viewers:
+            await viewer.consumer._update()
+        fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
+        for viewer in viewers:
+            assert dom.differences(viewer.turns(), fresh) == []
+        await shown.emit(SynthesisFinished(Synthesis(Reply(final, Outcome.COMPLETE))))
+        await shown.emit(Ended(Status.COMPLETE))
+        for viewer in viewers:
+            await viewer.consumer._update()
+        fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
+        for viewer in viewers:
+            assert dom.differences(viewer.turns(), fresh) == []
+        return len(viewers)
+
+    assert async_to_sync(play)() >= 1
+
+
+def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(monkeypatch):
+    alice, council = cast.alice(), cast.council()
+    turn = asking.ask(alice, "What now?", council)
+
+    async def tell(conversation_id, message):
+        pass
+
+    monkeypatch.setattr(live, "tell", tell)
+
+    async def play():
+        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        shown = Live(turn.conversation_id, claim)
+        await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+        slot = Slot(Stage.ANSWERING, 0)
+        shown.grew(TextGrew(slot, "one\n\ntwo\n\n"))
+        first = shown._frame()
+        await shown._write_checkpoint()
+        shown.grew(TextGrew(slot, "three"))
+        second = shown._frame()
+        return first, second
+
+    first, second = async_to_sync(play)()
+    assert first["revision"] < second["revision"]
+    assert second["base"] == first["checkpoint"]
+    assert "one" not in second["tail"]
+    assert all(word in second["full"] for word in ("two", "three"))

@@ -1,0 +1,198 @@
+"""What a worker does with a deliberation: against a provider on a real socket, over a real database."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from bench.provider import Provider
+from conversations import asking, results, tasks
+from conversations.models import Conversation
+from conversations.tests import cast
+from council import record
+from council.core.errors import Stale
+from council.core.events import StageStarted
+from council.core.values import Mode, Stage
+from council.models import Call, Council, Deliberation, LanguageModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with Provider(tokens=40, tokens_per_second=0, first_token_ms=1) as provider:
+        yield provider
+
+
+@pytest.fixture(autouse=True)
+def _fresh(provider):
+    provider.reset()
+
+
+@pytest.fixture
+def council(provider):
+    return cast.council(provider.url)
+
+
+@pytest.fixture
+def alice():
+    return cast.alice()
+
+
+def work(*jobs) -> None:
+    """Run these jobs as a worker does."""
+
+    async def run():
+        async with tasks.lifespan():
+            await asyncio.gather(*(job() for job in jobs))
+
+    async_to_sync(run)()
+
+
+def carry_out(turn) -> Deliberation:
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id)))
+    return Deliberation.objects.get(pk=turn.deliberation_id)
+
+
+def test_it_answers_reviews_and_sums_up(alice, council, provider):
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert (found.status, found.reason) == ("complete", "")
+    told = results.as_json(found)
+    assert [each["seat"] for each in told["answers"]] == ["A", "B", "C"]
+    assert {each["outcome"] for each in told["answers"]} == {"complete"}
+    assert all(each["ballot"]["state"] == "valid" for each in told["reviews"])
+    assert len(told["standings"]) == 3
+    assert told["synthesis"]
+    assert told["cost"] == sum(each.cost for each in Call.objects.all()) > 0
+    assert [each["kind"] for each in provider.requests()] == ["answer"] * 3 + ["ballot"] * 3 + ["synthesis"]
+
+
+def test_it_stops_after_the_answers_where_that_was_asked(alice, council, provider):
+    found = carry_out(asking.ask(alice, "What now?", council, Mode.ANSWERS))
+    assert found.status == "complete"
+    assert {each["kind"] for each in provider.requests()} == {"answer"}
+
+
+def test_it_shows_a_members_failure_and_goes_on_with_the_others(alice, council, provider):
+    provider.script({"model": "test-1"}, fault="refuse_auth")
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert found.status == "partial"
+    assert "B did not answer" in found.reason
+    failed = found.answers.get(seat=1)
+    assert failed.outcome == "failed"
+    assert "API key" in failed.error
+    assert found.reviews.get(seat=1).ballot_state == "abstained"
+    assert found.synthesis.outcome == "complete"
+
+
+def test_it_shows_the_one_answer_there_is_without_a_review(alice, council, provider):
+    for model in ("test-0", "test-2"):
+        provider.script({"model": model}, fault="server_error")
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert found.status == "partial"
+    assert not found.reviews.exists()
+
+
+def test_it_fails_in_words_when_nobody_answers(alice, council, provider):
+    provider.script(fault="refuse_auth")
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert (found.status, found.reason) == ("failed", "No member answered.")
+    assert found.question == "What now?"
+
+
+def test_it_keeps_everything_when_the_chairman_fails(alice, council, provider):
+    provider.script({"kind": "synthesis"}, fault="refuse_auth")
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert found.status == "partial"
+    assert "chairman" in found.reason
+    assert found.reviews.count() == 3
+
+
+def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, provider):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    turn = asking.ask(alice, "What now?", council)
+
+    async def stop():
+        while not await record_has_text():
+            await asyncio.sleep(0.05)
+        await tasks.in_thread(Deliberation.objects.filter(pk=turn.deliberation_id).update, cancel_requested=True)
+
+    def record_has_text():
+        return tasks.in_thread(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3)
+
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id)), stop)
+    found = Deliberation.objects.get()
+    assert found.status == "cancelled"
+    assert {each.outcome for each in found.answers.all()} == {"cancelled"}
+    assert all(each.text for each in found.answers.all())
+    assert {each.outcome for each in Call.objects.all()} == {"cancelled"}
+    assert not any(each["finished"] for each in provider.requests())
+
+
+def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, council, provider):
+    turn = asking.ask(alice, "What now?", council)
+    provider.script({"kind": "synthesis"}, fault="hang")
+
+    async def die():
+        job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id)))
+        while not await tasks.in_thread(Call.objects.filter(purpose="synthesis").exists):
+            await asyncio.sleep(0.02)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+    work(die)
+    assert Deliberation.objects.get().status == "running"
+    before = len(provider.requests())
+    provider.reset()
+    found = carry_out(turn)
+    assert before == 7
+    assert found.status == "complete"
+    assert found.attempt == 2
+    assert [each["kind"] for each in provider.requests()] == ["synthesis"]
+
+
+def test_a_worker_that_was_replaced_writes_nothing(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    old = record.Recorder(record.claim(turn.deliberation_id))
+    new = record.Recorder(record.claim(turn.deliberation_id))
+    with pytest.raises(Stale):
+        old.write(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+    assert not Deliberation.objects.get().answers.exists()
+    new.write(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+    assert Deliberation.objects.get().answers.count() == 3
+
+
+def test_it_gives_up_after_three_attempts(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    for _ in range(3):
+        assert record.claim(turn.deliberation_id)
+    assert record.claim(turn.deliberation_id) is None
+    assert Deliberation.objects.get().status == "failed"
+
+
+def test_a_change_of_the_roster_never_changes_a_past_deliberation(alice, council, provider):
+    found = carry_out(asking.ask(alice, "What now?", council))
+    before = results.as_json(found)
+    LanguageModel.objects.update(name="Renamed", enabled=False)
+    Council.objects.update(name="Renamed")
+    council.seats.all().delete()
+    found.refresh_from_db()
+    assert results.as_json(found) == before
+
+
+def test_it_titles_a_conversation_and_keeps_the_questions_start_where_that_fails(alice, council, provider):
+    turn = asking.ask(alice, "Should we move our pipeline?", council)
+    provider.script({"kind": "title"}, times=1, fault="refuse_auth")
+    work(lambda: tasks.title_job(str(turn.conversation_id)))
+    assert Conversation.objects.get().title == "Should we move our pipeline?"
+    work(lambda: tasks.title_job(str(turn.conversation_id)))
+    conversation = Conversation.objects.get()
+    assert conversation.titled
+    assert conversation.title != "Should we move our pipeline?"
+
+
+def test_a_title_that_a_person_gave_stays(alice, council, provider):
+    turn = asking.ask(alice, "Should we?", council)
+    Conversation.objects.update(title="Mine", titled=True)
+    work(lambda: tasks.title_job(str(turn.conversation_id)))
+    assert Conversation.objects.get().title == "Mine"
