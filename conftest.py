@@ -1,5 +1,6 @@
 """What every test stands on: a PostgreSQL of its own for the session, settings that owe nothing to this machine."""
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from councilsite import postgres
 from councilsite.tests import chromium
 
 VAR = Path(tempfile.mkdtemp(prefix="council-tests-"))
+atexit.register(shutil.rmtree, VAR, ignore_errors=True)
 
 
 def _configure() -> postgres.Server | None:
@@ -41,10 +43,6 @@ def _configure() -> postgres.Server | None:
 
 # While this file is imported, because a conftest.py of an app may import models.
 _server = _configure()
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(VAR, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -46,11 +46,12 @@ class Viewer:
     ages: dict[tuple[int, int], int] = field(default_factory=dict)
     bytes: int = 0
     messages: int = 0
+    place: str = ""
     page: str = ""
     posted: float = 0.0
 
     async def ask(self, address: str, start: asyncio.Event) -> None:
-        """Post the question, watch to the end, then load the page once more."""
+        """Post the question and watch to the end."""
         token = secrets.token_hex(16)
         cookies = {"sessionid": self.session, "csrftoken": token}
         async with httpx.AsyncClient(base_url=address, cookies=cookies, timeout=PATIENCE) as client:
@@ -65,7 +66,12 @@ class Viewer:
             place = response.headers["location"]
             await self._watch(f"{address.replace('http', 'ws', 1)}/ws{place}?after=0&revision=0", address)
             self.wall = time.perf_counter() - began
-            self.page = (await client.get(place)).text
+            self.place = place
+
+    async def look(self, address: str) -> None:
+        """Load the finished page."""
+        async with httpx.AsyncClient(base_url=address, cookies={"sessionid": self.session}, timeout=PATIENCE) as client:
+            self.page = (await client.get(self.place)).text
 
     async def _watch(self, address: str, origin: str) -> None:
         headers = {"Cookie": f"sessionid={self.session}"}
@@ -152,6 +158,8 @@ async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:
         await asyncio.gather(*tasks)
     after = site.processor()
     peak.cancel()
+    for viewer in viewers:
+        await viewer.look(site.address)
     return _figures(viewers, provider, before, after, (memory, max(await _result(peak), site.memory())))
 
 

@@ -86,11 +86,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _update(self) -> None:
         """Send what the rows have and the page has not."""
         async with self.updating:
-            conversation = await self._conversation()
-            if conversation is None:
+            changes = await self._changes()
+            if changes is None:
                 await self.close(NOT_FOUND)
                 return
-            changes: Changes = await database_sync_to_async(since)(conversation, self.known)
             self.known, self.unfinished = changes.known, changes.unfinished
             self.deliberation = changes.deliberation
             if changes.html:
@@ -119,3 +118,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     @database_sync_to_async
     def _conversation(self) -> Conversation | None:
         return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
+
+    @database_sync_to_async
+    def _changes(self) -> Changes | None:
+        conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
+        return since(conversation, self.known) if conversation else None

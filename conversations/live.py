@@ -1,7 +1,7 @@
 """A deliberation on its way to its viewers: each event is recorded first and shown then.
 
 Text that grows is shown in frames, one for the whole deliberation: the first text of a slot at once, then at most one
-in INTERVAL. About once in CHECKPOINT seconds the texts are written to their rows. Channel layers lose messages in
+in INTERVAL seconds. About once in CHECKPOINT seconds the texts are written to their rows. Channel layers lose messages in
 silence, so a frame stands alone: it holds all that grew since the checkpoint before the last one. Events other than
 growth travel as a bare notice of the new revision; each viewer's consumer reads the rows.
 
@@ -34,7 +34,8 @@ from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 0.08
+INTERVAL = 0.1
+TOGETHER = 0.002
 CHECKPOINT = 1.0
 
 
@@ -64,6 +65,9 @@ class _Growing:
     mark_before: int = 0
     changed_at: int = 0
     announced: bool = False
+    grown: bool = False
+    full: str = ""
+    tail: str = ""
 
 
 class Live:
@@ -78,19 +82,21 @@ class Live:
         self._grown = asyncio.Event()
         self._urgent = asyncio.Event()
         self._changed = claim.revision
+        self._told = 0
         self._checkpoint = self._base = claim.revision
         self._generation = 0
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Live":
         self._ticker = asyncio.create_task(self._tick())
-        await self._notify()
+        self._wake()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._notify()
 
     async def emit(self, event: Event) -> None:
         """Record an event, then show it. Raises Stale where another worker has taken over."""
@@ -103,7 +109,7 @@ class Live:
         else:
             for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:
                 del self._growing[slot]
-        await self._notify()
+        self._wake()
 
     def grew(self, event: TextGrew) -> None:
         """Take a piece of text in. On the loop, for every piece, so it only appends."""
@@ -111,21 +117,30 @@ class Live:
         growing = self._growing[event.slot]
         growing.pieces += 1
         growing.changed_at = self._generation
+        growing.grown = True
         if event.text:
             growing.raw.append(event.text)
         if not growing.announced:
             growing.announced = True
-            self._urgent.set()
-        self._grown.set()
+            self._wake()
+        else:
+            self._grown.set()
 
     async def stop(self, status: Any, reason: str) -> None:
         """End the deliberation before its end, with what had come, and show that."""
         async with self._writing:
             await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
             self._changed = self.recorder.revision
-        await self._notify()
+
+    def _wake(self) -> None:
+        self._urgent.set()
+        self._grown.set()
 
     async def _notify(self) -> None:
+        """Say that something other than text changed, unless that was said."""
+        if self._told == self._changed:
+            return
+        self._told = self._changed
         await tell(
             self.conversation_id, {"type": "changed", "deliberation": self.recorder.id.hex, "revision": self._changed}
         )
@@ -139,9 +154,12 @@ class Live:
                 if monotonic() - written >= CHECKPOINT:
                     await self._write_checkpoint()
                     written = monotonic()
+                # Members often end, and begin, together: what comes in the same moment goes out together.
+                await asyncio.sleep(TOGETHER)
                 self._urgent.clear()
-                if self._growing:
-                    await tell(self.conversation_id, self._frame())
+                await self._notify()
+                if frame := self._frame():
+                    await tell(self.conversation_id, frame)
             except Stale:
                 return
             except Exception:
@@ -162,6 +180,7 @@ class Live:
             self._base, self._checkpoint = self._checkpoint, self.recorder.revision
         for slot, growing in self._growing.items():
             growing.mark_before, growing.mark = growing.mark, marks.get(slot, growing.mark)
+            growing.grown = True
 
     def _advance(self, slot: Slot, growing: _Growing) -> LiveText:
         """Give the renderer what came since; of a review only its critique is for people."""
@@ -177,25 +196,19 @@ class Live:
         growing.live.advance()
         return growing.live
 
-    def _frame(self) -> dict[str, Any]:
+    def _frame(self) -> dict[str, Any] | None:
+        """All that grew since the checkpoint before the last; None if nothing did since the last frame."""
+        if not any(growing.grown for growing in self._growing.values()):
+            return None
         full, tail = [], []
         for slot, growing in self._growing.items():
             if growing.changed_at < self._generation - 1 or not growing.pieces:
                 continue
-            live = self._advance(slot, growing)
-            name = slot_id(self.recorder.id, slot)
-            open_end = "".join(live.closed[growing.mark :]) + live.tail()
-            word = "writing" if live.text or growing.raw else "thinking"
-            state = (
-                f'<hx-partial hx-target="#{name}-state" hx-swap="textContent">{word}</hx-partial>'
-                f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{growing.pieces} tok</hx-partial>'
-            )
-            full.append(
-                f'<hx-partial hx-target="#{name}-open" hx-swap="outerHTML">'
-                f"{''.join(live.closed[growing.mark_before : growing.mark])}"
-                f'<div id="{name}-open">{open_end}</div></hx-partial>{state}'
-            )
-            tail.append(f'<hx-partial hx-target="#{name}-open" hx-swap="innerHTML">{open_end}</hx-partial>{state}')
+            if growing.grown:
+                growing.grown = False
+                self._render(slot, growing)
+            full.append(growing.full)
+            tail.append(growing.tail)
         return {
             "type": "frame",
             "deliberation": self.recorder.id.hex,
@@ -206,3 +219,19 @@ class Live:
             "full": "".join(full),
             "tail": "".join(tail),
         }
+
+    def _render(self, slot: Slot, growing: _Growing) -> None:
+        live = self._advance(slot, growing)
+        name = slot_id(self.recorder.id, slot)
+        open_end = "".join(live.closed[growing.mark :]) + live.tail()
+        word = "writing" if live.text or growing.raw else "thinking"
+        state = (
+            f'<hx-partial hx-target="#{name}-state" hx-swap="textContent">{word}</hx-partial>'
+            f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{growing.pieces} tok</hx-partial>'
+        )
+        growing.full = (
+            f'<hx-partial hx-target="#{name}-open" hx-swap="outerHTML">'
+            f"{''.join(live.closed[growing.mark_before : growing.mark])}"
+            f'<div id="{name}-open">{open_end}</div></hx-partial>{state}'
+        )
+        growing.tail = f'<hx-partial hx-target="#{name}-open" hx-swap="innerHTML">{open_end}</hx-partial>{state}'

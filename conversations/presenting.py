@@ -215,6 +215,12 @@ class TurnView:
         return "best" if self.full and self.best else "answers"
 
     @property
+    def place(self) -> str:
+        """The id of the main place. Another one for each thing that it shows, so that none turns into the next."""
+        kind = self.shows if self.shows == "synthesis" or self.unfinished else f"{self.shows}-ended"
+        return f"{self.id}-{kind}"
+
+    @property
     def votes(self) -> bool:
         """There are ballots to show."""
         return bool(self.matrix and self.columns)

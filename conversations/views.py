@@ -168,12 +168,13 @@ def _composer(request: HttpRequest, error: str, last: presenting.TurnView | None
     """What the composer offers, with what was typed where a form comes back."""
     councils = list(Council.objects.usable_by(request.user).prefetch_related("seats__language_model__provider"))
     asked_before = last.deliberation.council_id if last else None
-    chosen = _council(request) or next((each for each in councils if each.pk == asked_before), None)
+    typed = request.POST.get("council")
+    chosen = next((each for each in councils if (each.slug == typed if typed else each.pk == asked_before)), None)
     return {
         "councils": [presenting.council_view(each) for each in councils],
         "chosen": chosen or next(iter(councils), None),
         "modes": Mode,
-        "mode": _mode(request),
+        "mode": _mode(request) if "mode" in request.POST or last is None else last.deliberation.mode,
         "typed": request.POST.get("question", last.question if last and "again" in request.GET else ""),
         "request_id": uuid4(),
         "error": error,

@@ -4,6 +4,7 @@ From the outside in: the recorded slot, the provider as it is now, the Call row,
 that is asked of a provider goes this way, a title and an administrator's test call too.
 """
 
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from council import plans, practice, record
@@ -24,6 +26,8 @@ from council.providers.calling import Attempt, Deadlines
 from council.providers.chat import Endpoint
 from council.threads import in_thread
 
+logger = logging.getLogger(__name__)
+
 _PURPOSES = {
     Stage.ANSWERING: Call.Purpose.ANSWER,
     Stage.REVIEWING: Call.Purpose.REVIEW,
@@ -32,6 +36,10 @@ _PURPOSES = {
 # A prompt shorter than this says little about how a model counts tokens.
 _LEARN_FROM_BYTES = 400
 _MARGIN = 1.1
+_LEAST_TOKENS_PER_BYTE = 0.1
+
+# More than any call costs: a figure beyond it is a mistake of the provider's.
+_MOST_DOLLARS = 1_000_000
 
 # Enough for a model that thinks before it says hello, and as long as an administrator waits for a page.
 TEST_TOKENS = 400
@@ -60,7 +68,7 @@ async def connections() -> AsyncIterator[None]:
             await practice.stop()
 
 
-def _not_shown(text: str, thinking: bool) -> None:  # noqa: ARG001, FBT001  # called with what nobody looks at
+def _not_shown(text: str, thinking: bool) -> None:  # noqa: FBT001  # called with what nobody looks at
     pass
 
 
@@ -99,17 +107,26 @@ async def ask_model(
     seat: int | None = None,
     fence: int = 0,
     grew: Callable[[str, bool], None] = _not_shown,
+    client: httpx.AsyncClient | None = None,
 ) -> Reply:
-    """Ask one model. Never raises for what a provider does: the reply's outcome and error say it."""
-    if _connections.client is None:
+    """Ask one model. Never raises for what a provider does: the reply's outcome and error say it.
+
+    With the client of the worker, unless another is given.
+    """
+    client = client or _connections.client
+    if client is None:
         raise RuntimeError("Providers are asked inside connections() alone.")
     try:
         endpoint = await _endpoint(model)
     except (Provider.DoesNotExist, practice.PracticeUnavailable) as error:
         return Reply("", Outcome.FAILED, str(error) or "The provider is gone.")
+    except ImproperlyConfigured:
+        logger.exception("The API key of %s cannot be read", model.provider_name)
+        return Reply("", Outcome.FAILED, "The provider's API key cannot be read. An administrator can enter it again.")
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
-    ledger = _Ledger(model, tokens_per_byte, request, purpose, deliberation_id, seat, fence, grew)
-    attempt = await calling.call(_connections.client, endpoint, request, deadlines, ledger)
+    row = {"deliberation_id": deliberation_id, "seat": seat, "fence": fence}
+    ledger = _Ledger(model, tokens_per_byte, request, purpose, row=row, grew=grew)
+    attempt = await calling.call(client, endpoint, request, deadlines, ledger)
     return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
 
 
@@ -122,15 +139,14 @@ class _Ledger:
         tokens_per_byte: float,
         request: Request,
         purpose: Call.Purpose,
-        deliberation_id: Any,
-        seat: int | None,
-        fence: int,
+        *,
+        row: dict[str, Any],
         grew: Callable[[str, bool], None],
     ) -> None:
         self.model = model
         self.tokens_per_byte = tokens_per_byte
         self.prompt_bytes = sum(len(each["content"].encode()) for each in request.messages)
-        self.row = {"deliberation_id": deliberation_id, "seat": seat, "fence": fence}
+        self.row = row
         self.purpose = purpose
         self.tell = grew
         self.call = 0
@@ -151,7 +167,15 @@ class _Ledger:
         learnt = None
         if self.usage is not None and not self.usage.estimated:
             learnt = _learn(self.tokens_per_byte, self.usage.input_tokens, self.prompt_bytes)
-        await in_thread(record.ended, self.call, attempt, self.usage, self.first_token, self.model, learnt)
+        await in_thread(
+            record.ended,
+            self.call,
+            attempt,
+            usage=self.usage,
+            first_token=self.first_token,
+            model=self.model,
+            learnt=learnt,
+        )
 
     def _usage(self, attempt: Attempt) -> Usage | None:
         """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
@@ -168,7 +192,7 @@ class _Ledger:
 
     def _cost(self, dollars: object, read: int, written: int) -> int | None:
         """Micro-dollars: the provider's own figure, else from the prices of the snapshot, rounded up."""
-        if isinstance(dollars, int | float) and math.isfinite(dollars) and dollars >= 0:
+        if isinstance(dollars, int | float) and 0 <= dollars < _MOST_DOLLARS:
             return math.ceil(dollars * 1_000_000)
         if self.model.input_price is None or self.model.output_price is None:
             return None
@@ -183,7 +207,8 @@ def _learn(known: float, tokens: int, size: int) -> float | None:
     """A better estimate of tokens a byte, from above: up at once, down slowly. None: not worth writing."""
     if size < _LEARN_FROM_BYTES:
         return None
-    seen = min(2.0, _MARGIN * tokens / size)
+    # Some count only what was not cached, or nothing at all: no model reads ten bytes a token.
+    seen = min(2.0, max(_LEAST_TOKENS_PER_BYTE, _MARGIN * tokens / size))
     better = seen if seen > known else 0.8 * known + 0.2 * seen
     return better if abs(better - known) > 0.02 * known else None
 
@@ -210,8 +235,10 @@ async def test_call(model: LanguageModel) -> Reply:
     """Ask a model for a word, so that an administrator sees what comes back, or the provider's own error."""
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
     patient = replace(plans.snapshot(model), first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
-    if _connections.client is not None:
-        return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST)
-    # A web process that is no worker keeps no connections: these are for this once.
-    async with connections():
-        return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST)
+    # A client for this once: it may be another loop than the worker's, and in a web process there is no worker.
+    async with chat.new_client() as client:
+        try:
+            return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST, client=client)
+        finally:
+            if _connections.client is None:
+                await practice.stop()

@@ -1,12 +1,151 @@
-"""A provider's own list of models: names, context sizes, prices and what they can do."""
+"""A provider's own list of models: names, context sizes, prices and what they can do.
 
-from council.core.errors import CouncilError
-from council.models import Provider
+OpenRouter tells all of it, most others little more than ids. What a list does not tell stays as it is here.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from council.core.errors import CouncilError, NotTheProtocol, ProviderError, Unreachable
+from council.core.values import clean
+from council.models import LanguageModel, Provider
+from council.providers import chat
+from council.providers.chat import Endpoint
+
+SECONDS = 30.0
+LIST_BYTES = 20_000_000
+
+# What servers call the room of a model, OpenRouter's name first.
+_CONTEXTS = ("context_length", "max_model_len", "context_window", "max_context_length")
+_MOST_TOKENS = 2_000_000_000
+_MOST_PRICE = 10**12
 
 
 class NoCatalogue(CouncilError):
     """The provider's list of models cannot be read."""
 
 
-def refresh(provider: Provider) -> None:
-    raise NotImplementedError(provider)
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """Names of the models that changed, ids that the provider no longer lists, and how many it lists."""
+
+    updated: tuple[str, ...]
+    missing: tuple[str, ...]
+    offered: int
+
+
+def refresh(provider: Provider) -> Refreshed:
+    """Bring the provider's models up to date with its own list; models that are not here yet are not added.
+
+    Names, too, become what the provider tells. Blocks for SECONDS or a little more. Raises NoCatalogue.
+    """
+    if provider.kind == Provider.Kind.PRACTICE:
+        raise NoCatalogue(f"{provider.name} has no list of models: it is the one that ships with the site.")
+    try:
+        offered = {each["id"]: each for each in _models(_fetch(provider))}
+    except ProviderError as error:
+        raise NoCatalogue(f"The list of models of {provider.name} cannot be read. {error}") from error
+    updated, missing = [], []
+    for model in provider.language_models.all():
+        entry = offered.get(model.model_id)
+        if entry is None:
+            missing.append(model.model_id)
+            continue
+        told = _told(entry)
+        changed = [name for name, value in told.items() if getattr(model, name) != value]
+        if changed:
+            LanguageModel.objects.filter(pk=model.pk).update(**{name: told[name] for name in changed})
+            updated.append(told.get("name", model.name))
+    return Refreshed(tuple(updated), tuple(missing), len(offered))
+
+
+def _fetch(provider: Provider) -> Any:
+    """The list as it came. Raises a ProviderError."""
+    endpoint = Endpoint(provider.base_url, provider.api_key, provider.kind, model_id="")
+    deadline = monotonic() + SECONDS
+    try:
+        with (
+            httpx.Client(timeout=chat.CONNECT_SECONDS, follow_redirects=False) as client,
+            client.stream("GET", f"{provider.base_url.rstrip('/')}/models", headers=chat.headers(endpoint)) as response,
+        ):
+            body = b"".join(_within(response.iter_bytes(), deadline))
+            if response.status_code != httpx.codes.OK:
+                raise chat.meaning(response, body)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unreachable(chat.no_way_to(provider.base_url)) from error
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise NotTheProtocol from error
+
+
+def _within(parts: Iterator[bytes], deadline: float) -> Iterator[bytes]:
+    """The parts of a body, as long as it is neither endless nor too slow."""
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > LIST_BYTES or monotonic() > deadline:
+            raise NotTheProtocol(f"It was not read within {SECONDS:.0f} seconds and {LIST_BYTES // 1_000_000} MB.")
+        yield part
+
+
+def _models(body: Any) -> list[dict[str, Any]]:
+    """The entries of a list, which some servers send bare. Raises NotTheProtocol."""
+    entries = body.get("data") if isinstance(body, dict) else body
+    if not isinstance(entries, list):
+        raise NotTheProtocol
+    return [each for each in entries if isinstance(each, dict) and isinstance(each.get("id"), str)]
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a LanguageModel that an entry tells; what is missing or makes no sense is left out."""
+    pricing, top, architecture = (_object(entry, name) for name in ("pricing", "top_provider", "architecture"))
+    told: dict[str, Any] = {
+        "name": _name(entry.get("name")),
+        "context": next((size for name in _CONTEXTS if (size := _tokens(entry.get(name), 512))), None),
+        "max_output": _tokens(top.get("max_completion_tokens"), 16),
+        "input_price": _price(pricing.get("prompt")),
+        "output_price": _price(pricing.get("completion")),
+    }
+    parameters = entry.get("supported_parameters")
+    if isinstance(parameters, list) and parameters:
+        told["temperature"] = "temperature" in parameters
+        told["json_schema"] = "structured_outputs" in parameters or "response_format" in parameters
+    modalities = architecture.get("input_modalities")
+    if isinstance(modalities, list):
+        told["images"] = "image" in modalities
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _object(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    value = entry.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _name(value: object) -> str | None:
+    """The name without its maker: "GPT-5.1" of "OpenAI: GPT-5.1"."""
+    if not isinstance(value, str):
+        return None
+    words = " ".join(clean(value).split())
+    return (words.partition(": ")[2] or words)[:100] or None
+
+
+def _tokens(value: object, least: int) -> int | None:
+    return value if isinstance(value, int) and least <= value < _MOST_TOKENS else None
+
+
+def _price(value: object) -> int | None:
+    """Micro-dollars a million tokens, of dollars a token; None for what is no price (OpenRouter's router says -1)."""
+    if not isinstance(value, str | int | float):
+        return None
+    try:
+        price = Decimal(str(value)) * 10**12
+        return int(price.to_integral_value()) if 0 <= price < _MOST_PRICE else None
+    except ArithmeticError:
+        return None

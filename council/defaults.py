@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 OPENROUTER = "https://openrouter.ai/api/v1"
 
-# slug, id, name, micro-dollars a million tokens in and out, context. Refreshed from the provider when it can be reached.
+# slug, id, name, micro-dollars a million tokens in and out, context: refreshed from the provider when it is reached.
 FRONTIER = (
     ("gpt-5-1", "openai/gpt-5.1", "GPT-5.1", 1_250_000, 10_000_000, 400_000),
     ("gemini-3-pro", "google/gemini-3-pro-preview", "Gemini 3 Pro", 2_000_000, 12_000_000, 1_048_576),

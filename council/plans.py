@@ -20,7 +20,7 @@ _GRAMMAR_KINDS = {Provider.Kind.COMPATIBLE, Provider.Kind.PRACTICE}
 
 
 class NotReady(CouncilError):
-    """This council cannot be asked just now."""
+    """The council cannot be asked just now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,6 @@ def _serve() -> None:
     parameters.warmup = parameters.ui = parameters.endpoint_slots = False
     parameters.offline = True
     parameters.cache_ram_mib = 0  # else it keeps up to 8 GB of old prompts
-    os.nice(5)  # pages come before its tokens
     server = xllamacpp.Server(parameters)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()

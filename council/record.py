@@ -291,6 +291,7 @@ def sending(
 def ended(
     call: int,
     attempt: Attempt,
+    *,
     usage: Usage | None,
     first_token: datetime | None,
     model: ModelSnapshot,

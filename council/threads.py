@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +21,11 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     """Run a function that uses the ORM in one of the threads, and return or raise what it does."""
 
     def run() -> T:
-        close_old_connections()
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except (OperationalError, InterfaceError):
+            # The next call in this thread begins with a fresh connection.
+            connection.close()
+            raise
 
     return await asyncio.get_running_loop().run_in_executor(_executor, run)

@@ -1,7 +1,10 @@
 """The admin site: people sign in to it where they sign in to everything else, second factor included."""
 
+from typing import Any
+
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 
 
 class AdminSite(admin.AdminSite):
@@ -10,4 +13,7 @@ class AdminSite(admin.AdminSite):
     site_header = site_title = "LLM Council"
     index_title = "Administration"
 
-    login = secure_admin_login(admin.AdminSite.login)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Send whoever is not signed in to the site's sign-in; others without the right get a 403."""
+        response: HttpResponse = secure_admin_login(super().login)(request, extra_context)
+        return response

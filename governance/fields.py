@@ -16,10 +16,12 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # generic
     """
 
     def get_prep_value(self, value: Any) -> Any:
+        """Encrypt on the way to the database."""
         text = super().get_prep_value(value)
         return _ring().encrypt(text.encode()).decode() if text else text
 
     def from_db_value(self, value: str | None, *_: object) -> str | None:
+        """Decrypt on the way from it. Raises ImproperlyConfigured."""
         if not value:
             return value
         try:

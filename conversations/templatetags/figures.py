@@ -40,6 +40,6 @@ def whole(value: float) -> str:
 
 
 @register.filter
-def since(moment: datetime | None) -> str:
+def since(moment: datetime | None) -> float:
     """Seconds from then until now, for a running clock."""
-    return f"{presenting.elapsed_since(moment):.1f}" if moment else "0"
+    return presenting.elapsed_since(moment) if moment else 0.0

@@ -118,6 +118,10 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
         await arrive()
         await shown._notify()
 
+        async def emit(event):
+            await shown.emit(event)
+            await shown._notify()
+
         async def grow(slots, texts):
             left = {slot: text for slot, text in zip(slots, texts, strict=True)}
             while left:
@@ -128,7 +132,8 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
                 if not left[slot]:
                     del left[slot]
                 if rng.random() < 0.15:
-                    await tell(None, shown._frame())
+                    if frame := shown._frame():
+                        await tell(None, frame)
                 if rng.random() < 0.04:
                     await shown._write_checkpoint()
                 if rng.random() < 0.01 and len(viewers) < 5:
@@ -136,13 +141,13 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
                 if rng.random() < 0.01:
                     await rng.choice(viewers).consumer._update()
 
-        await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+        await emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
         texts = [TEXT.format(seat) for seat in range(3)]
         await grow([Slot(Stage.ANSWERING, seat) for seat in range(3)], texts)
         for seat in rng.sample(range(3), 3):
-            await shown.emit(AnswerFinished(Answer(seat, Reply(texts[seat], Outcome.COMPLETE))))
+            await emit(AnswerFinished(Answer(seat, Reply(texts[seat], Outcome.COMPLETE))))
         labels = [claim.plan.orders[seat].labels for seat in range(3)]
-        await shown.emit(StageStarted(Stage.REVIEWING, (0, 1, 2)))
+        await emit(StageStarted(Stage.REVIEWING, (0, 1, 2)))
         reviews = [
             '{"critique": "' + TEXT.format(labels[seat][0]).replace("\n", "\\n") + '", "ranking": [["x"]]}'
             for seat in range(3)
@@ -155,9 +160,9 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
                 if seat
                 else Ballot((), BallotState.INVALID, "No")
             )
-            await shown.emit(ReviewFinished(Review(seat, Reply(reviews[seat], Outcome.COMPLETE), ballots[-1])))
-        await shown.emit(StandingsReady(standings(ballots)))
-        await shown.emit(StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
+            await emit(ReviewFinished(Review(seat, Reply(reviews[seat], Outcome.COMPLETE), ballots[-1])))
+        await emit(StandingsReady(standings(ballots)))
+        await emit(StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
         final = TEXT.format(f"[{claim.plan.common[1]}]")
         await grow([Slot(Stage.SYNTHESISING, CHAIRMAN)], [final])
         # In the middle of the last stage, after a look, every page is what a reload shows.
@@ -167,8 +172,8 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
         fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
         for viewer in viewers:
             assert dom.differences(viewer.turns(), fresh) == []
-        await shown.emit(SynthesisFinished(Synthesis(Reply(final, Outcome.COMPLETE))))
-        await shown.emit(Ended(Status.COMPLETE))
+        await emit(SynthesisFinished(Synthesis(Reply(final, Outcome.COMPLETE))))
+        await emit(Ended(Status.COMPLETE))
         for viewer in viewers:
             await viewer.consumer._update()
         fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()

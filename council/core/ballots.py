@@ -6,6 +6,7 @@ last "FINAL RANKING" header with nothing but exact labels below it; else an abst
 What is read here was written by a model, and a model may write anything: nothing here raises, and nothing takes long.
 """
 
+import contextlib
 import itertools
 import json
 import re
@@ -22,11 +23,10 @@ ENUMERATE_UP_TO = 4
 REPAIR_CHARACTERS = 20_000
 REASON_CHARACTERS = 500
 
-_OPENING = "```json"
+_OPENING = re.compile(r"```(?:json)?\s*\{", re.IGNORECASE)
+_PERHAPS_OPENING = re.compile(r"(?:`{1,2}|```(?:j|js|jso|json)?\s*)\Z", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-_HEADER = re.compile(
-    r"^[ \t#*_>]*(?:final[ \t]+)?ranking[ \t*_]*(?::[ \t*_]*)?$", re.IGNORECASE | re.MULTILINE
-)
+_HEADER = re.compile(r"^[ \t#*_>]*(?:final[ \t]+)?ranking[ \t*_]*(?::[ \t*_]*)?$", re.IGNORECASE | re.MULTILINE)
 _ITEM = re.compile(r"(?:\d+[.)]|[-*•])\s+(.+)")
 
 
@@ -83,20 +83,21 @@ def critique(text: str) -> str:
     While a review grows, so does this: what may yet turn out to be the start of a fence is held back.
     """
     start = text.lstrip()
-    if start.startswith("```"):
-        start = start.removeprefix("```").removeprefix("json").lstrip()
-        start = start.rstrip().removesuffix("```")
+    if fence := _OPENING.match(start):
+        start = start[fence.end() - 1 :]
     if start.startswith("{"):
-        try:
-            # A text that still grows is JSON without its end.
-            found = jiter.from_json(start.encode(), partial_mode="trailing-strings")
-        except ValueError:
-            found = _repaired(start)
+        found = _growing(start)
         return _words(found.get("critique")) if isinstance(found, dict) else ""
-    fence = text.rfind(_OPENING)
-    if fence < 0:
-        fence = next((len(text) - n for n in range(len(_OPENING), 0, -1) if text.endswith(_OPENING[:n])), len(text))
-    return text[:fence].rstrip()
+    fences = [*_OPENING.finditer(text)] or [*_PERHAPS_OPENING.finditer(text)]
+    return text[: fences[-1].start()].rstrip() if fences else text.rstrip()
+
+
+def _growing(text: str) -> Any:
+    """The JSON at the start of a text that may be without its end, or have the end of a fence after it."""
+    for candidate in (text, text.rstrip("` \n")):
+        with contextlib.suppress(ValueError):
+            return jiter.from_json(candidate.encode(), partial_mode="trailing-strings")
+    return _repaired(text)
 
 
 def _words(value: object) -> str:

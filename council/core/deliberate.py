@@ -74,7 +74,7 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
     standings = scoring.standings(each.ballot for each in reviews)
     await emit(StandingsReady(standings))
 
-    synthesis = await synthesise(plan, answers, reviews, standings, ask, emit)
+    synthesis = await synthesise(plan, answers, reviews, standings, ask=ask, emit=emit)
     if not synthesis.reply.usable:
         gaps.append("The chairman wrote no answer; the answers and reviews are all there.")
     return _ended(gaps)
@@ -123,6 +123,7 @@ async def synthesise(
     answers: Sequence[Answer],
     reviews: Sequence[Review],
     standings: Sequence[Standing],
+    *,
     ask: Ask,
     emit: Emit,
 ) -> Synthesis:

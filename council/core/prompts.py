@@ -16,6 +16,8 @@ VERSION = 1
 
 # Tokens that the wrapping of one message costs, from above.
 _MESSAGE_TOKENS = 12
+# As long as the longest note on a cut, and the empty line before a block.
+_CUT_ROOM = " " * 60
 
 _REVIEW = """You are a reviewer. Below are a question and {count} answers to it by different authors, whose names are \
 hidden behind labels. Judge the answers, not their style or their length.
@@ -78,7 +80,7 @@ def answer(plan: Plan, seat: Seat) -> Request:
     if room < 0:
         raise PromptTooLong(
             f"The question is about {tokens(plan.question, seat):,} tokens long; this model reads "
-            f"{_room(seat, seat.answer_tokens):,} at the most."
+            f"{max(0, _room(seat, seat.answer_tokens)):,} at the most."
         )
     messages = _system(seat)
     for exchange in _recent(plan.history, seat, room):
@@ -186,7 +188,7 @@ def _recent(history: Sequence[Exchange], seat: Seat, room: int) -> list[Exchange
 
 def _material(plan: Plan, seat: Seat, room: int, parts: Sequence[tuple[str, str]]) -> str:
     """The question, the conversation before it and the parts, each between marks, within `room` tokens."""
-    marks = sum(tokens(_marked(plan.nonce, name, ""), seat) + 20 for name, _ in [*parts, ("question", "")])
+    marks = sum(tokens(_marked(plan.nonce, name, "") + _CUT_ROOM, seat) for name, _ in [*parts, ("question", "")])
     room -= marks + tokens(plan.question, seat)
     # Less than this of each answer is not worth judging.
     if room < 40 * len(parts):
@@ -204,7 +206,9 @@ def _material(plan: Plan, seat: Seat, room: int, parts: Sequence[tuple[str, str]
 
 
 def _marked(nonce: str, name: str, text: str) -> str:
-    return f"----- {nonce} begin {name} -----\n{text}\n----- {nonce} end {name} -----"
+    # A reviewer has seen the nonce: its words must not be able to close the block they stand in.
+    inside = text.replace(nonce, "…")
+    return f"----- {nonce} begin {name} -----\n{inside}\n----- {nonce} end {name} -----"
 
 
 def _shares(sizes: Sequence[int], room: int) -> list[int]:

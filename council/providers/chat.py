@@ -10,12 +10,14 @@ from typing import Any
 
 import httpx
 import orjson
+from httpx_aiohttp import AiohttpTransport
 from httpx_sse import EventSource, SSEError
 
 from council.core import errors
 from council.core.values import Outcome, Request, clean
 
 CONNECT_SECONDS = 10.0
+CONNECTIONS = 2000
 ERROR_BYTES = 20_000
 
 _FINISHES = {
@@ -61,9 +63,10 @@ class Piece:
 
 def new_client() -> httpx.AsyncClient:
     """The one client of a process. Deadlines are the caller's; redirects are never followed."""
+    import os
     return httpx.AsyncClient(
+        transport=AiohttpTransport(limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60)) if os.environ.get('AIO') else None,
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=60),
         follow_redirects=False,
         # A proxy or a certificate of the environment is the deployment's business, and so is honoured.
         trust_env=True,

@@ -1,0 +1,242 @@
+/* A live conversation: the socket's place in the stream, following what grows, where the reader is, copying.
+   The server's fragments say everything that is shown; this only moves the page and speaks of it. */
+(() => {
+  "use strict";
+  const $ = (selector) => document.querySelector(selector);
+  const live = $("#live");
+  if (!live) return;
+  const root = document.scrollingElement;
+  const say = (text) => { if (text) $("#status").textContent = text; };
+  const unfinished = () => $("#work").hasAttribute("data-unfinished");
+
+  /* Where the page stands: a connection asks for what comes after it, and gets exactly that. */
+  const known = { after: live.dataset.after, revision: live.dataset.revision };
+  const query = () => new URLSearchParams(known);
+  const learn = ({ after, revision }) => Object.assign(known, { after, revision });
+
+  let lost = 0;
+  let failures = 0;
+  let gone = false;
+  let polling;
+  const complain = () => {
+    const line = $("#connection");
+    line.hidden = !(gone || (lost && unfinished() && performance.now() - lost > 2900));
+    if (gone) line.textContent = live.dataset.gone;
+  };
+  const disconnected = () => {
+    lost ||= performance.now();
+    setTimeout(complain, 3000);
+    if (!polling && failures >= 3) polling = setInterval(poll, 3000);
+  };
+  const connected = () => {
+    lost = failures = 0;
+    clearInterval(polling);
+    polling = undefined;
+    complain();
+  };
+  const end = () => {
+    gone = true;
+    clearInterval(polling);
+    complain();
+  };
+
+  live.addEventListener("htmx:ws:before:connection", ({ detail: { connection } }) => {
+    const url = new URL(connection.url);
+    url.search = query();
+    connection.url = url.href;
+  });
+  live.addEventListener("htmx:ws:after:connection", connected);
+  live.addEventListener("htmx:ws:close", ({ detail }) => {
+    if (detail.code === 4404) return end();
+    failures += 1;
+    disconnected();
+  });
+  live.addEventListener("htmx:ws:after:message:incoming", async ({ detail }) => learn(await detail.message.json()));
+
+  /* Without a socket the same changes come by request. */
+  async function poll() {
+    if (gone) return;
+    try {
+      const response = await fetch(`${live.dataset.changes}?${query()}&title=${encodeURIComponent($("#title").textContent)}`);
+      if (response.redirected || response.status === 404) return end();
+      if (!response.ok) return;
+      const changes = await response.json();
+      /* What came by the socket in the meantime may be newer. */
+      if (changes.after < Number(known.after) || (changes.after === Number(known.after) && changes.revision < Number(known.revision))) return;
+      if (changes.content) {
+        await htmx.swap({ sourceElement: live, target: live, swap: "innerHTML swapEmpty:false", text: changes.content });
+      }
+      learn(changes);
+    } catch { /* the next one may get through */ }
+  }
+  /* A page that comes back from the back-forward cache has lost its socket; the extension makes a new one. */
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    htmx.process(live, true);
+    poll();
+  });
+  addEventListener("online", poll);
+
+  /* Following. Within 80 pixels of its end the page goes with what grows, until the reader's hand says otherwise. */
+  const NEAR = 80;
+  const latest = $("#latest");
+  const growing = () => $(".turn.unfinished .answer.growing");
+  const dockTop = () => innerHeight - $(".dock").offsetHeight;
+  const below = () => {
+    const answer = growing();
+    return answer ? answer.getBoundingClientRect().bottom + 24 - dockTop() : 0;
+  };
+  let following = true;
+  const follow = () => {
+    if (!growing()) return offer();
+    const more = below();
+    if (following && more > 0) scrollBy({ top: more, behavior: "instant" });
+    offer();
+  };
+  let news = "";
+  const offer = () => {
+    const away = news || (growing() && !following && below() > NEAR);
+    latest.hidden = !away;
+    const words = news || latest.dataset.words;
+    if (away && latest.lastElementChild.textContent !== words) latest.lastElementChild.textContent = words;
+  };
+  latest.dataset.words = latest.textContent.trim();
+  const release = () => { following = false; };
+  const near = () => {
+    if (growing() && Math.abs(below()) <= NEAR) following = true;
+    offer();
+  };
+  addEventListener("wheel", ({ deltaY }) => { if (deltaY < 0) release(); }, { passive: true });
+  addEventListener("touchmove", release, { passive: true });
+  addEventListener("keydown", ({ key }) => { if (["ArrowUp", "PageUp", "Home"].includes(key)) release(); });
+  document.addEventListener("selectionchange", () => { if (!getSelection().isCollapsed) release(); });
+  addEventListener("scrollend", near);
+  latest.addEventListener("click", () => {
+    const answer = growing() ?? [...document.querySelectorAll(".answer")].pop();
+    if (news) answer?.closest(".turn").scrollIntoView();
+    news = "";
+    following = true;
+    follow();
+    latest.hidden = true;
+  });
+
+  /* Where the reader is. A card that folds away at a stage's end is kept open for whoever is inside it. */
+  const atEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+  const inside = (card, box) => {
+    const selection = getSelection();
+    return (
+      card.contains(document.activeElement) ||
+      (!selection.isCollapsed && card.contains(selection.anchorNode)) ||
+      (box.scrollTop > 0 && !atEnd(box))
+    );
+  };
+  const topmost = (box) => {
+    const edge = box.getBoundingClientRect().top;
+    return [...box.querySelectorAll(":scope > *")].find((each) => each.getBoundingClientRect().bottom > edge + 8) ?? box;
+  };
+  let before;
+  const look = () => {
+    const cards = [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
+    before = { boxes: [], reading: null, say: announcement() };
+    for (const card of cards) {
+      const box = card.querySelector(".body");
+      if (!box) continue;
+      before.boxes.push({ id: card.id, end: atEnd(box), top: box.scrollTop });
+      if (!before.reading && inside(card, box)) {
+        const block = topmost(box);
+        before.reading = { id: card.id, block, y: block.getBoundingClientRect().top };
+      }
+    }
+  };
+  const settle = () => {
+    if (!before) return;
+    for (const { id, end, top } of before.boxes) {
+      const box = document.getElementById(id)?.querySelector(".body");
+      if (box && box.closest(".turn.unfinished > .main")) box.scrollTop = end ? box.scrollHeight : top;
+    }
+    const said = announcement();
+    if (said !== before.say) stage(said, before.reading);
+    before = null;
+    follow();
+    title();
+  };
+  const announcement = () => [...document.querySelectorAll(".rail")].pop()?.dataset.announce;
+  const stage = (words, reading) => {
+    say(words);
+    news = "";
+    const card = reading && document.getElementById(reading.id);
+    const fold = card?.closest("details");
+    if (!fold) return;
+    fold.open = true;
+    const block = reading.block.isConnected ? reading.block : card;
+    scrollBy({ top: block.getBoundingClientRect().top - reading.y, behavior: "instant" });
+    release();
+    news = words;
+  };
+  document.addEventListener("htmx:before:swap", ({ target }) => { if (target === live) look(); });
+  document.addEventListener("htmx:after:swap", ({ target }) => {
+    if (target === live) settle();
+    const list = $("#history");
+    if (list?.dataset.say && document.activeElement?.type === "search") say(list.dataset.say);
+  });
+
+  /* The tab's title: a dot while the council is at work, a tick when it has ended before our eyes. */
+  const suffix = document.title.slice($("#title").textContent.length);
+  let worked = unfinished();
+  const title = () => {
+    const now = unfinished();
+    worked ||= now;
+    document.title = `${now ? "• " : worked ? "✓ " : ""}${$("#title").textContent}${suffix}`;
+    $("#composer").elements.question.placeholder = $("#work").dataset.placeholder;
+    complain();
+  };
+  title();
+
+  /* A link to a card opens what it is folded into. */
+  const unfold = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  document.addEventListener("click", (event) => {
+    /* The same link a second time changes no hash. */
+    if (event.target.closest?.(".turn a[href^='#']")) setTimeout(unfold);
+    const copy = event.target.closest?.("[data-copy]");
+    if (copy) copyText(copy);
+  });
+  if (location.hash) unfold();
+  else if (performance.getEntriesByType("navigation")[0]?.type === "navigate") {
+    const turns = document.querySelectorAll(".turn");
+    if (turns.length > 1) turns[turns.length - 1].scrollIntoView();
+  }
+  following = Math.abs(below()) <= NEAR || below() < 0;
+
+  async function copyText(button) {
+    const words = $(button.dataset.copy).innerText.trim();
+    try {
+      await navigator.clipboard.writeText(words);
+    } catch {
+      /* Without https there is no clipboard: the old way needs a selection. */
+      const box = Object.assign(document.createElement("textarea"), { value: words });
+      document.body.append(box);
+      box.select();
+      document.execCommand("copy");
+      box.remove();
+      button.focus();
+    }
+    const icon = button.querySelector("use");
+    const was = icon.getAttribute("href");
+    icon.setAttribute("href", was.replace("#copy", "#check"));
+    setTimeout(() => icon.setAttribute("href", was), 1600);
+    say(live.dataset.copied);
+  }
+
+  $("#stop").addEventListener("submit", () => {
+    for (const button of document.querySelectorAll("button[form=stop]")) {
+      button.textContent = button.dataset.busy;
+      button.setAttribute("aria-disabled", "true");
+    }
+  });
+})();

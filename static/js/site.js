@@ -1,5 +1,6 @@
 /* The shell: drawer, toasts, keys, dialogs, running clocks. Every page works without it; it only makes pages quicker.
    Hooks: data-key="mod+k" (press it to focus or click the element), data-dialog="id", data-elapsed="seconds",
+   <time data-local="date|time">, data-say="words" on a swapped-in part (announced once),
    and an event "toast" with {text, tone} on any element (an HX-Trigger header can send it). */
 (() => {
   "use strict";
@@ -114,5 +115,10 @@
     }
   };
   local(document);
-  document.addEventListener("htmx:after:swap", () => local(document));
+  /* What a swapped-in part wants announced. */
+  document.addEventListener("htmx:after:swap", () => {
+    local(document);
+    const spoken = $("[data-say]");
+    if (spoken) { say(spoken.dataset.say); spoken.removeAttribute("data-say"); }
+  });
 })();
