@@ -19,9 +19,7 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
 
     Raises RuntimeError if the worker cannot go on.
     """
-    import os, uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if os.environ.get("UV") else None) as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
         # Twisted has one reactor in a process, chosen before anything of it is imported.
         asyncioreactor.install(loop)

@@ -157,8 +157,6 @@
     const said = announcement();
     if (said !== before.say) stage(said, before.reading);
     before = null;
-    follow();
-    title();
   };
   const announcement = () => [...document.querySelectorAll(".rail")].pop()?.dataset.announce;
   const stage = (words, reading) => {
@@ -174,8 +172,13 @@
     news = words;
   };
   document.addEventListener("htmx:before:swap", ({ target }) => { if (target === live) look(); });
+  /* Not after the swap's own event, which may come a frame late: what moved is put right before it is painted. */
+  new MutationObserver(() => {
+    settle();
+    follow();
+  }).observe($("#turns"), { childList: true, characterData: true, subtree: true });
   document.addEventListener("htmx:after:swap", ({ target }) => {
-    if (target === live) settle();
+    if (target === live) title();
     const list = $("#history");
     if (list?.dataset.say && document.activeElement?.type === "search") say(list.dataset.say);
   });

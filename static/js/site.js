@@ -18,11 +18,11 @@
   const toggleSide = () => { if (wide.matches) fold(root.dataset.side !== "closed"); else side.togglePopover(); };
   wide.addEventListener("change", () => { if (side?.matches(":popover-open")) side.hidePopover(); });
 
-  /* Toasts. Good news goes by itself unless it is being read; what went wrong stays until dismissed. */
+  /* Toasts. Good news goes by itself unless it is being read; what went wrong, or can be undone, stays until dismissed. */
   const toasts = $("#toasts");
   const settle = (toast) => {
     say(toast.innerText.trim());
-    if (toast.matches(".bad, .warn")) return;
+    if (toast.matches(".bad, .warn, :has(form)")) return;
     let timer;
     const start = () => { timer = setTimeout(() => toast.remove(), 6000); };
     for (const name of ["pointerenter", "focusin"]) toast.addEventListener(name, () => clearTimeout(timer));

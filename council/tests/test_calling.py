@@ -1,0 +1,407 @@
+"""One call, over a real socket, against everything that a provider may do."""
+
+import asyncio
+import json
+
+import pytest
+import stamina
+
+from council.core.values import Outcome, Request
+from council.providers import calling, chat
+from council.providers.calling import Deadlines
+from council.providers.chat import Endpoint
+
+KEY = "sk-secret-0123456789"
+ASK = Request(({"role": "user", "content": "Why?"},), 300)
+SCHEMA = {"type": "object", "properties": {"critique": {"type": "string"}, "reason": {"type": "string"}}}
+PATIENT = Deadlines(first_token=10, between_tokens=10, call=20)
+
+
+class Observer:
+    """Keeps what a call tells, and that it tells it in order."""
+
+    def __init__(self):
+        self.attempts = []
+        self.grown = []
+        self.thinking = 0
+        self.open = False
+
+    async def sending(self):
+        assert not self.open
+        self.open = True
+
+    def grew(self, text, *, thinking):
+        assert self.open
+        self.grown.append(text)
+        self.thinking += thinking
+        assert not (text and thinking)
+
+    async def ended(self, attempt):
+        assert self.open
+        self.open = False
+        self.attempts.append(attempt)
+
+
+async def call(url, request=ASK, deadlines=PATIENT, observer=None, **endpoint):
+    """The last attempt, and who observed."""
+    observer = observer or Observer()
+    where = Endpoint(**{"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint})
+    async with chat.new_client() as client:
+        attempt = await calling.call(client, where, request, deadlines, observer)
+    assert not observer.open
+    assert attempt is observer.attempts[-1]
+    assert attempt.text == "".join(observer.grown)
+    assert KEY not in attempt.error
+    assert KEY not in repr(attempt)
+    return attempt, observer
+
+
+@pytest.fixture
+def hasty():
+    """Retries without waiting."""
+    stamina.set_testing(True, attempts=calling.ATTEMPTS)
+    yield
+    stamina.set_testing(False)
+
+
+async def test_an_answer(fake):
+    attempt, observer = await call(fake.url)
+    assert (attempt.outcome, attempt.error) == (Outcome.COMPLETE, "")
+    assert len(attempt.text) > 40
+    assert attempt.pieces == len(observer.grown) == 20
+    assert attempt.usage["completion_tokens"] == 20
+    assert attempt.generation == "gen-0"
+    assert attempt.first_token is not None
+
+
+class TestEveryFault:
+    @pytest.mark.parametrize(
+        ("fault", "outcome", "words"),
+        [
+            ("refuse_auth", Outcome.FAILED, "refused the API key. It says: Incorrect API key provided."),
+            ("context_exceeded", Outcome.FAILED, "longer than this model can read"),
+            ("redirect", Outcome.FAILED, "redirects elsewhere, which is not followed"),
+            ("not_json", Outcome.FAILED, "not the OpenAI-compatible protocol"),
+            ("malformed_json", Outcome.TRUNCATED, "something that is not JSON"),
+            ("utf8_split", Outcome.COMPLETE, ""),
+            ("crlf", Outcome.COMPLETE, ""),
+            ("cut", Outcome.TRUNCATED, "broke off before the end"),
+            ("no_done", Outcome.COMPLETE, ""),
+            ("no_finish", Outcome.TRUNCATED, "without saying that it was finished"),
+            ("no_usage", Outcome.COMPLETE, ""),
+            ("length", Outcome.TRUNCATED, "reached the most tokens it may write"),
+            ("content_filter", Outcome.FILTERED, "content filter stopped"),
+            ("error_after", Outcome.TRUNCATED, "It says: Provider returned error"),
+            ("empty", Outcome.EMPTY, "The model returned no text."),
+            ("reasoning", Outcome.COMPLETE, ""),
+            ("empty_thinking", Outcome.EMPTY, "spent all its tokens on thinking"),
+            ("refusal", Outcome.REFUSED, "The model declined: I can't help with that."),
+            ("fixed_text", Outcome.EMPTY, "The model returned no text."),
+            ("nul", Outcome.COMPLETE, ""),
+            ("bidi", Outcome.COMPLETE, ""),
+            ("html", Outcome.COMPLETE, ""),
+        ],
+    )
+    async def test_it_has_its_outcome_and_its_words_and_is_not_asked_again(self, fake, fault, outcome, words):
+        fake.script(fault=fault)
+        attempt, observer = await call(fake.url)
+        assert attempt.outcome is outcome
+        assert words in attempt.error
+        assert bool(words) == bool(attempt.error)
+        assert len(observer.attempts) == len(fake.requests()) == 1
+        attempt.text.encode()
+        assert "\x00" not in attempt.text
+
+    @pytest.mark.parametrize(
+        ("fault", "words"),
+        [
+            ("rate_limited", "asked too often just now. It says: Rate limit reached."),
+            ("server_error", "failed on its side (HTTP 500). It says: The server had an error."),
+            ("unavailable", "(HTTP 503). It says: The model is overloaded."),
+            ("error_first", "reported an error. It says: Provider returned error"),
+        ],
+    )
+    async def test_what_may_pass_is_tried_twice_and_then_told(self, fake, hasty, fault, words):
+        fake.script(fault=fault)
+        attempt, observer = await call(fake.url)
+        assert attempt.outcome is Outcome.FAILED
+        assert words in attempt.error
+        assert len(observer.attempts) == len(fake.requests()) == 2
+
+    async def test_no_way_to_the_provider_is_tried_twice_and_then_told(self, hasty):
+        attempt, observer = await call("http://127.0.0.1:9/v1")
+        assert attempt.outcome is Outcome.FAILED
+        assert "http://127.0.0.1:9/v1 cannot be reached" in attempt.error
+        assert len(observer.attempts) == 2
+
+    async def test_a_line_cut_before_the_first_byte_is_tried_again(self, fake, hasty):
+        fake.script(raw=[], bare=True, times=1)
+        attempt, observer = await call(fake.url)
+        assert attempt.outcome is Outcome.COMPLETE
+        assert "closed the connection without an answer" in observer.attempts[0].error
+
+    @pytest.mark.parametrize("name", ["prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"])
+    async def test_a_strange_ballot_is_an_answer_like_any_other(self, fake, name):
+        fake.script(fault=name)
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is Outcome.COMPLETE
+
+    async def test_the_whole_table_is_covered(self):
+        from bench import faults
+
+        tested = {mark.args[1][n][0] for mark in _tables() for n in range(len(mark.args[1]))}
+        elsewhere = {
+            *("reject_schema", "no_headers", "hang", "slow_first", "slow_tokens", "huge_line", "ten_megabytes"),
+            *("prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"),
+            *("duplicate_ballot", "unknown_label_ballot"),
+        }
+        assert tested | elsewhere == set(faults.FAULTS)
+
+
+def _tables():
+    for name in dir(TestEveryFault):
+        for mark in getattr(getattr(TestEveryFault, name), "pytestmark", ()):
+            if mark.args[0] in {("fault", "outcome", "words"), ("fault", "words")}:
+                yield mark
+
+
+class TestTheRetry:
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 408])
+    async def test_once_and_then_an_answer(self, fake, hasty, status):
+        fake.script(status=status, body={"error": {"message": "Not now."}}, times=1)
+        attempt, observer = await call(fake.url)
+        assert attempt.outcome is Outcome.COMPLETE
+        assert [each.outcome for each in observer.attempts] == [Outcome.FAILED, Outcome.COMPLETE]
+        assert "Not now." in observer.attempts[0].error
+
+    @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
+    async def test_not_where_it_would_be_no_better(self, fake, hasty, status):
+        fake.script(status=status, body={"error": {"message": "No."}})
+        attempt, observer = await call(fake.url)
+        assert (attempt.outcome, attempt.text) == (Outcome.FAILED, "")
+        assert "It says: No." in attempt.error
+        assert len(fake.requests()) == 1
+
+    async def test_after_as_long_as_the_provider_says(self, fake):
+        fake.script(fault="rate_limited", n=1, times=1)
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is Outcome.COMPLETE
+        first, second = fake.requests()
+        assert second["received_ns"] - first["last_byte_ns"] >= 990_000_000
+
+    async def test_not_where_the_wait_would_be_too_long(self, fake):
+        fake.script(fault="rate_limited", n=3600)
+        attempt, _ = await call(fake.url)
+        assert "asked too often" in attempt.error
+        assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize("fault", ["error_after", "cut", "malformed_json"])
+    async def test_never_once_something_has_come(self, fake, hasty, fault):
+        fake.script(fault=fault)
+        attempt, _ = await call(fake.url)
+        assert attempt.text
+        assert len(fake.requests()) == 1
+
+    async def test_never_once_the_model_was_thinking(self, fake, hasty):
+        thought = {"choices": [{"delta": {"reasoning": "Hm."}}]}
+        fake.script(events=[[0, thought], [0, {"error": {"message": "Gone.", "code": 502}}]])
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.text) == (Outcome.FAILED, "")
+        assert len(fake.requests()) == 1
+
+
+class TestTheSchema:
+    request = Request(ASK.messages, 300, None, SCHEMA)
+
+    async def test_a_provider_that_refuses_it_is_asked_again_without(self, fake):
+        fake.script(fault="reject_schema")
+        attempt, observer = await call(fake.url, self.request)
+        assert attempt.outcome is Outcome.COMPLETE
+        assert [("response_format" in request["body"]) for request in fake.requests()] == [True, False]
+        assert [each.outcome for each in observer.attempts] == [Outcome.FAILED, Outcome.COMPLETE]
+        assert "does not take a JSON schema" in observer.attempts[0].error
+
+    async def test_without_is_tried_once_more_as_well(self, fake, hasty):
+        fake.script(fault="reject_schema")
+        fake.script({"has_schema": False}, fault="server_error", times=1)
+        attempt, _ = await call(fake.url, self.request)
+        assert attempt.outcome is Outcome.COMPLETE
+
+    async def test_a_model_that_takes_it_is_asked_once(self, fake):
+        attempt, _ = await call(fake.url, self.request)
+        assert set(json.loads(attempt.text)) == {"critique", "reason"}
+        assert len(fake.requests()) == 1
+
+
+class TestDeadlines:
+    async def test_no_sign_of_life(self, fake):
+        fake.script(fault="no_headers")
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.1, 10, 10))
+        assert attempt.outcome is Outcome.TIMED_OUT
+        assert "gave no sign of life for 0 seconds" in attempt.error
+
+    async def test_a_head_alone_is_no_sign_of_life(self, fake):
+        fake.script(fault="hang")
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.1, 10, 10))
+        assert attempt.outcome is Outcome.TIMED_OUT
+
+    async def test_neither_are_comments(self, fake):
+        fake.script(events=[[0.03, ": PROCESSING"]] * 30)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.1, 10, 10))
+        assert attempt.outcome is Outcome.TIMED_OUT
+
+    async def test_a_byte_now_and_then_is_none_either(self, fake):
+        fake.script(fault="slow_tokens", n=0.02)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.2, 10, 10))
+        assert attempt.outcome is Outcome.TIMED_OUT
+
+    async def test_silence_keeps_what_had_come(self, fake):
+        fake.script(fault="hang", n=5)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 0.1, 10))
+        assert attempt.outcome is Outcome.TRUNCATED
+        assert attempt.text
+        assert "fell silent for 0 seconds" in attempt.error
+
+    async def test_the_whole_call(self, fake):
+        fake.script(tokens_per_second=50, tokens=200)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 10, 0.3))
+        assert attempt.outcome is Outcome.TRUNCATED
+        assert attempt.text
+        assert "not done after 0 seconds" in attempt.error
+
+    async def test_thinking_is_a_sign_of_life(self, fake):
+        fake.script(fault="reasoning", n=15, tokens_per_second=50, tokens=5)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.25, 0.25, 10))
+        assert attempt.outcome is Outcome.COMPLETE
+
+    async def test_a_late_call_is_not_repeated(self, fake, hasty):
+        fake.script(fault="no_headers")
+        await call(fake.url, deadlines=Deadlines(10, 10, 0.1))
+        assert len(fake.requests()) == 1
+
+    async def test_patience_enough_for_a_slow_start(self, fake):
+        fake.script(fault="slow_first", n=0.2)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(5, 0.1, 10))
+        assert attempt.outcome is Outcome.COMPLETE
+
+
+class TestText:
+    async def test_thinking_never_gets_into_it(self, fake):
+        plain, _ = await call(fake.url)
+        fake.script(fault="reasoning", n=30)
+        attempt, observer = await call(fake.url)
+        assert attempt.text == plain.text
+        assert observer.thinking == 30
+        assert attempt.thought
+        assert attempt.pieces == 50
+
+    async def test_characters_cut_in_two_are_whole(self, fake):
+        fake.script(fault="utf8_split")
+        attempt, _ = await call(fake.url)
+        assert "日本語" in attempt.text
+        assert "🏳️‍🌈" in attempt.text
+        assert "�" not in attempt.text
+
+    async def test_line_ends_cut_in_two_are_whole(self, fake):
+        plain, _ = await call(fake.url)
+        fake.script(fault="crlf")
+        attempt, _ = await call(fake.url)
+        assert attempt.text == plain.text
+
+    async def test_a_very_long_line(self, fake):
+        fake.script(fault="huge_line")
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is Outcome.COMPLETE
+        assert len(attempt.text) == 1_000_000
+
+    async def test_what_no_database_holds_is_taken_out(self, fake):
+        fake.script(fault="nul")
+        attempt, _ = await call(fake.url)
+        assert attempt.text.startswith("before")
+        assert "after" in attempt.text
+        assert "�" in attempt.text
+
+    @pytest.mark.parametrize(
+        "respond", [{"fault": "ten_megabytes"}, {"fault": "huge_line", "n": 3_000_000}], ids=["many parts", "one part"]
+    )
+    async def test_ten_megabytes_are_cut_at_two_million_characters(self, fake, respond):
+        fake.script(**respond)
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is Outcome.TRUNCATED
+        assert len(attempt.text) == calling.TEXT_CHARACTERS == 2_000_000
+        assert "longer than two million characters" in attempt.error
+
+    async def test_blanks_alone_are_no_text(self, fake):
+        fake.script(fault="fixed_text", text=" \n \n ")
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.error) == (Outcome.EMPTY, "The model returned no text.")
+
+    async def test_an_endless_refusal_is_not_kept_whole(self, fake):
+        fake.script(fault="refusal", text="No, and again no. " * 1000)
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is Outcome.REFUSED
+        assert len(attempt.error) < 600
+
+    async def test_a_stream_without_usage_reports_none(self, fake):
+        fake.script(fault="no_usage")
+        attempt, _ = await call(fake.url)
+        assert attempt.usage is None
+
+    async def test_a_key_that_the_provider_repeats_stays_with_administrators(self, fake):
+        fake.script(status=401, body={"error": {"message": f"Incorrect API key provided: {KEY}."}})
+        attempt, _ = await call(fake.url)
+        assert "It says: Incorrect API key provided: " in attempt.error
+        assert KEY not in attempt.error
+
+
+class TestStopping:
+    async def test_it_closes_the_connection_and_keeps_what_had_come(self, fake):
+        fake.configure(tokens_per_second=100, tokens=1000)
+        observer = Observer()
+        task = asyncio.create_task(call(fake.url, Request(ASK.messages, 1000), observer=observer))
+        while len(observer.grown) < 5:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        (attempt,) = observer.attempts
+        assert (attempt.outcome, attempt.error) == (Outcome.CANCELLED, "Stopped.")
+        assert attempt.text == "".join(observer.grown)
+        await gone(fake)
+
+    async def test_it_works_before_the_first_byte_too(self, fake):
+        fake.script(fault="no_headers")
+        observer = Observer()
+        task = asyncio.create_task(call(fake.url, observer=observer))
+        while not await asyncio.to_thread(fake.requests):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert [each.outcome for each in observer.attempts] == [Outcome.CANCELLED]
+        await gone(fake)
+
+    async def test_it_works_while_waiting_for_the_second_try(self, fake):
+        fake.script(fault="rate_limited", n=60)
+        observer = Observer()
+        task = asyncio.create_task(call(fake.url, observer=observer))
+        while not observer.attempts:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert [each.outcome for each in observer.attempts] == [Outcome.FAILED]
+        assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize("fault", ["no_headers", "hang"])
+    async def test_a_deadline_closes_the_connection_too(self, fake, fault):
+        fake.script(fault=fault)
+        await call(fake.url, deadlines=Deadlines(0.1, 0.1, 5))
+        await gone(fake)
+
+
+async def gone(fake):
+    """Wait until the provider has seen its client leave."""
+    while not (await asyncio.to_thread(fake.requests))[0]["disconnected"]:
+        await asyncio.sleep(0.01)

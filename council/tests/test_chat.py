@@ -1,0 +1,278 @@
+"""What is sent, and what is understood of what comes back."""
+
+import json
+
+import httpx
+import pytest
+
+from council.core import errors
+from council.core.values import Outcome, Request
+from council.providers import chat
+from council.providers.chat import Endpoint, Piece
+
+REQUEST = Request(({"role": "user", "content": "Why? 日本 😀"},), 300, 0.7, {"type": "object"})
+KEY = "sk-secret-0123456789"
+
+
+def endpoint(url="http://127.0.0.1:9/v1", **values):
+    given = {"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **values}
+    return Endpoint(**given)
+
+
+async def pieces(where, request=REQUEST):
+    async with chat.new_client() as client:
+        return [piece async for piece in chat.stream(client, where, request)]
+
+
+def said(found):
+    return "".join(piece.text for piece in found)
+
+
+class TestWhatIsSent:
+    def test_the_request_in_the_words_of_the_protocol(self):
+        assert chat.payload(endpoint(), REQUEST) == {
+            "model": "fake/alpha",
+            "messages": [{"role": "user", "content": "Why? 日本 😀"}],
+            "stream": True,
+            "max_tokens": 300,
+            "temperature": 0.7,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "ballot", "strict": True, "schema": {"type": "object"}},
+            },
+            "stream_options": {"include_usage": True},
+        }
+
+    def test_only_what_the_model_takes(self):
+        body = chat.payload(endpoint(takes_temperature=False, usage_in_stream=False), Request(REQUEST.messages, 9, 0.5))
+        assert set(body) == {"model", "messages", "stream", "max_tokens"}
+
+    def test_the_cap_by_the_name_that_the_model_wants(self):
+        body = chat.payload(endpoint(max_tokens_field="max_completion_tokens"), REQUEST)
+        assert body["max_completion_tokens"] == 300
+        assert "max_tokens" not in body
+
+    def test_effort_as_the_provider_phrases_it(self):
+        assert chat.payload(endpoint(kind="openrouter", effort="low"), REQUEST)["reasoning"] == {"effort": "low"}
+        assert chat.payload(endpoint(kind="openai", effort="low"), REQUEST)["reasoning_effort"] == "low"
+        assert "reasoning" not in chat.payload(endpoint(kind="openrouter"), REQUEST)
+
+    def test_openrouter_is_asked_for_its_cost(self):
+        assert chat.payload(endpoint(kind="openrouter"), REQUEST)["usage"] == {"include": True}
+        assert "usage" not in chat.payload(endpoint(), REQUEST)
+
+    async def test_it_arrives_as_it_was_meant(self, fake):
+        await pieces(endpoint(fake.url + "/"))
+        (request,) = fake.requests()
+        assert (request["method"], request["path"]) == ("POST", "/v1/chat/completions")
+        assert request["body"] == chat.payload(endpoint(), REQUEST)
+        assert request["authorized"]
+
+    async def test_without_a_key_none_is_sent(self, fake):
+        await pieces(endpoint(fake.url, api_key=""))
+        assert not fake.requests()[0]["authorized"]
+
+    @pytest.mark.parametrize("key", ["sk-“quoted”", "sk-two\nlines", "sk-\x00", "ключ"])
+    async def test_a_key_that_no_header_can_carry_is_not_quoted(self, fake, key):
+        with pytest.raises(errors.WrongKey, match="holds characters that no key has") as raised:
+            await pieces(endpoint(fake.url, api_key=key))
+        assert key not in repr(raised.value)
+        assert raised.value.__cause__ is None
+        assert not fake.requests()
+
+    def test_the_key_is_in_no_representation(self):
+        assert KEY not in repr(endpoint())
+        assert KEY not in str(endpoint())
+        assert "fake/alpha" in repr(endpoint())
+
+
+class TestWhatComesBack:
+    async def test_text_then_a_finish_then_usage(self, fake):
+        found = await pieces(endpoint(fake.url), Request(REQUEST.messages, 300))
+        assert len(said(found)) > 40
+        assert [piece.finish for piece in found if piece.finish] == [Outcome.COMPLETE]
+        assert [piece.usage for piece in found if piece.usage][0]["completion_tokens"] == 20
+        assert found[0].generation == "gen-0"
+
+    async def test_connections_are_kept(self, fake):
+        async with chat.new_client() as client:
+            for _ in range(3):
+                assert [piece async for piece in chat.stream(client, endpoint(fake.url), REQUEST)]
+        assert len({request["connection"] for request in fake.requests()}) == 1
+
+    @pytest.mark.parametrize(
+        ("finish", "outcome"),
+        [
+            ("stop", Outcome.COMPLETE),
+            ("end_turn", Outcome.COMPLETE),
+            ("tool_calls", Outcome.COMPLETE),
+            ("something new", Outcome.COMPLETE),
+            ("length", Outcome.TRUNCATED),
+            ("content_filter", Outcome.FILTERED),
+            ("refusal", Outcome.REFUSED),
+            ("", None),
+            (None, None),
+            (7, None),
+        ],
+    )
+    def test_finish_reasons(self, finish, outcome):
+        assert chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]})).finish is outcome
+
+    @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+    def test_thinking_is_never_text(self, name):
+        piece = chat._piece(json.dumps({"choices": [{"delta": {name: "Hm.", "content": None}}]}))
+        assert (piece.text, piece.thinking) == ("", "Hm.")
+
+    @pytest.mark.parametrize(
+        ("detail", "thinking"),
+        [
+            ({"type": "reasoning.text", "text": "Hm."}, "Hm."),
+            ({"type": "reasoning.summary", "summary": "In short."}, "In short."),
+            ({"type": "reasoning.encrypted", "data": "gAAA"}, "…"),
+        ],
+    )
+    def test_details_of_thinking_are_thinking(self, detail, thinking):
+        piece = chat._piece(json.dumps({"choices": [{"delta": {"content": "", "reasoning_details": [detail]}}]}))
+        assert (piece.text, piece.thinking) == ("", thinking)
+
+    def test_nul_and_half_characters_are_taken_out(self):
+        data = '{"choices": [{"delta": {"content": "a\\u0000b\\ud800c\\ud83d\\ude00"}}]}'
+        assert chat._piece(data).text == "ab�c😀"
+
+    def test_a_control_character_in_a_string_is_borne(self):
+        assert chat._piece('{"choices": [{"delta": {"content": "a\tb"}}]}').text == "a\tb"
+
+    @pytest.mark.parametrize(
+        "chunk",
+        [
+            {},
+            {"choices": None},
+            {"choices": []},
+            {"choices": {}},
+            {"choices": "text"},
+            {"choices": [None]},
+            {"choices": [{"delta": None}]},
+            {"choices": [{"delta": "text"}]},
+            {"choices": [{"delta": ["text"]}]},
+            {"choices": [{"delta": {"content": 5, "reasoning": {}, "refusal": []}}]},
+            {"choices": [{"delta": {"content": [{"type": "text"}], "reasoning_details": ["x", 5]}}]},
+            {"usage": "much", "id": 7},
+        ],
+    )
+    def test_what_makes_no_sense_is_nothing(self, chunk):
+        assert chat._piece(json.dumps(chunk)) == Piece()
+
+    @pytest.mark.parametrize("data", ["ping", "[1]", '"text"', "5", '{"choices":', "[" * 100_000, '{"a":' * 100_000])
+    def test_what_is_no_chunk_is_not_the_protocol(self, data):
+        with pytest.raises(errors.NotTheProtocol):
+            chat._piece(data)
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "words"),
+        [
+            ({"message": "Overloaded", "code": 502}, errors.ServerFailed, "Overloaded"),
+            ({"message": "Slow down", "code": 429}, errors.RateLimited, "Slow down"),
+            ({"message": "Slow down", "code": "rate_limit_exceeded"}, errors.RateLimited, "Slow down"),
+            ({"code": []}, errors.ServerFailed, "failed on its side"),
+            ({"message": {"nested": 1}, "code": {}}, errors.ServerFailed, "nested"),
+            ("just words", errors.ServerFailed, "just words"),
+            ([5], errors.ServerFailed, "5"),
+        ],
+    )
+    def test_an_error_inside_the_stream_is_told_in_the_providers_words(self, error, kind, words):
+        with pytest.raises(kind, match=words):
+            chat._piece(json.dumps({"error": error}))
+
+    def test_an_error_as_a_finish_reason(self):
+        with pytest.raises(errors.ServerFailed, match="while the model was writing"):
+            chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": "error"}]}))
+
+    @pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+    async def test_what_other_tongues_call_a_line_end_is_text(self, fake, line_end):
+        escape = json.dumps(f"one{line_end}two", ensure_ascii=line_end < " ")
+        chunk = '{"choices":[{"delta":{"content":%s},"finish_reason":"stop"}]}' % escape
+        fake.script(raw=[[0, f"data: {chunk}\n\ndata: [DONE]\n\n".encode()]])
+        assert said(await pieces(endpoint(fake.url))) == f"one{line_end}two"
+
+    async def test_comments_and_other_fields_are_passed_over(self, fake):
+        chunk = {"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]}
+        stream = f": OPENROUTER PROCESSING\n\nid: 1\nevent: message\nretry: 5\ndata: {json.dumps(chunk)}\n\ndata:[DONE]\n\n"
+        fake.script(raw=[[0, stream.encode()]])
+        assert said(await pieces(endpoint(fake.url))) == "Hello."
+
+
+class TestWhatAStatusMeans:
+    @pytest.mark.parametrize(
+        ("status", "kind", "retry"),
+        [
+            (400, errors.Rejected, False),
+            (401, errors.WrongKey, False),
+            (402, errors.NoCredit, False),
+            (403, errors.WrongKey, False),
+            (404, errors.NotFound, False),
+            (408, errors.ServerFailed, True),
+            (413, errors.Rejected, False),
+            (422, errors.Rejected, False),
+            (429, errors.RateLimited, True),
+            (500, errors.ServerFailed, True),
+            (502, errors.ServerFailed, True),
+            (503, errors.ServerFailed, True),
+            (529, errors.ServerFailed, True),
+            (301, errors.NotTheProtocol, False),
+            (307, errors.NotTheProtocol, False),
+        ],
+    )
+    def test_each_status_has_its_error_and_says_what_the_provider_said(self, status, kind, retry):
+        error = chat.meaning(httpx.Response(status), b'{"error": {"message": "The words."}}')
+        assert type(error) is kind
+        assert error.retry is retry
+        assert status < 400 or "The words." in str(error)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"<html>", b"[]", b"null", b'{"error": null}', b'{"error": []}', b"\xff\xfe", b"[" * 20_000]
+    )
+    def test_an_error_without_words_still_says_something(self, body):
+        assert str(chat.meaning(httpx.Response(500), body)) == "The provider failed on its side (HTTP 500)."
+
+    def test_words_are_cut_and_can_be_stored(self):
+        error = chat.meaning(httpx.Response(400), json.dumps({"error": "\x00\ud800" + "x" * 9000}).encode())
+        assert len(str(error)) < 700
+        assert "\x00" not in str(error)
+        str(error).encode()
+
+    @pytest.mark.parametrize(
+        ("words", "with_schema", "kind"),
+        [
+            ("'response_format' is not supported", True, errors.SchemaRefused),
+            ("failed to parse grammar", True, errors.SchemaRefused),
+            ("Invalid schema for json_schema", True, errors.SchemaRefused),
+            ("'response_format' is not supported", False, errors.Rejected),
+            ("This model's maximum context length is 8192 tokens", True, errors.ContextExceeded),
+            ("the request exceeds the available context size", False, errors.ContextExceeded),
+            ("temperature is not supported", True, errors.Rejected),
+        ],
+    )
+    def test_what_was_rejected_is_told_apart(self, words, with_schema, kind):
+        body = json.dumps({"error": {"message": words}}).encode()
+        assert type(chat.meaning(httpx.Response(400), body, with_schema=with_schema)) is kind
+
+    @pytest.mark.parametrize(
+        ("header", "after"),
+        [("1", 1.0), ("0", 0.0), ("2.5", 2.5), ("-3", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)],
+    )
+    def test_how_long_to_wait(self, header, after):
+        error = chat.meaning(httpx.Response(429, headers={"Retry-After": header}), b"")
+        assert error.after == after
+
+    async def test_only_the_start_of_an_error_is_read(self, fake):
+        fake.script(status=500, body="x" * 5_000_000, headers={"Content-Type": "text/plain"})
+        with pytest.raises(errors.ServerFailed):
+            await pieces(endpoint(fake.url))
+
+    @pytest.mark.parametrize(
+        "url",
+        ["http://127.0.0.1:9/v1", "http://no.such.host.invalid/v1", "http://127.0.0.1:99999/v1", "ftp://127.0.0.1/v1", ""],
+    )
+    async def test_an_address_that_leads_nowhere(self, url):
+        with pytest.raises(errors.Unreachable, match="cannot be reached. Is it up, and is its address right"):
+            await pieces(endpoint(url))
