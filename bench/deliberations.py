@@ -127,7 +127,7 @@ class Site:
     def processor(self) -> tuple[float, float]:
         """Processor seconds so far: of the site's process, and of its database."""
         site = psutil.Process(self.process.pid)
-        database = sum(sum(each.cpu_times()[:4]) for each in site.children())
+        database = sum(sum(each.cpu_times()[:4]) for each in site.children(recursive=True))
         return sum(site.cpu_times()[:2]), database
 
     def memory(self) -> float:
@@ -137,7 +137,7 @@ class Site:
     def stop(self) -> None:
         """End it as Ctrl-C does."""
         self.process.send_signal(2)
-        self.process.wait(60)
+        self.process.communicate(timeout=60)
 
 
 async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:

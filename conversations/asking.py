@@ -106,7 +106,7 @@ def _store(
         )
         app.configure_task("deliberate", queue="deliberations").defer(deliberation_id=str(deliberation.id))
         if first:
-            app.configure_task("title", queue="titles").defer(conversation_id=str(conversation.id))
+            app.configure_task("title", queue="titles", priority=-1).defer(conversation_id=str(conversation.id))
     return turn
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,9 @@ from conversations.live import group_of
 from conversations.models import Conversation
 
 logger = logging.getLogger(__name__)
+
+# Reading needs no thread of its own choosing; the shared one would make all viewers wait for each other.
+in_any_thread = partial(database_sync_to_async, thread_sensitive=False)
 
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
@@ -115,11 +119,11 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         }
         await self.send(text_data=orjson.dumps(data).decode())
 
-    @database_sync_to_async
+    @in_any_thread
     def _conversation(self) -> Conversation | None:
         return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
 
-    @database_sync_to_async
+    @in_any_thread
     def _changes(self) -> Changes | None:
         conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
         return since(conversation, self.known) if conversation else None

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.1
 TOGETHER = 0.002
 CHECKPOINT = 1.0
+SLOWEST = 0.5
+LAG_TO_INTERVAL = 10
 
 
 def group_of(conversation_id: UUID) -> str:
@@ -83,13 +85,14 @@ class Live:
         self._urgent = asyncio.Event()
         self._changed = claim.revision
         self._told = 0
+        self._events: list[Event] = []
         self._checkpoint = self._base = claim.revision
         self._generation = 0
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Live":
         self._ticker = asyncio.create_task(self._tick())
-        self._wake()
+        self._grown.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -99,17 +102,23 @@ class Live:
         await self._notify()
 
     async def emit(self, event: Event) -> None:
-        """Record an event, then show it. Raises Stale where another worker has taken over."""
+        """Record an event, then show it; events that come together are written together.
+
+        Raises Stale where another worker has taken over.
+        """
+        self._events.append(event)
         async with self._writing:
-            await in_thread(self.recorder.write, event)
-            self._changed = self.recorder.revision
+            if self._events:
+                events, self._events = self._events, []
+                await in_thread(self.recorder.write, events)
+                self._changed = self.recorder.revision
         if isinstance(event, StageStarted):
             self._growing = {slot: _Growing(LiveText(rewriter(self._plan, slot))) for slot in self.recorder.growing}
             self._checkpoint = self._base = self.recorder.revision
         else:
             for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:
                 del self._growing[slot]
-        self._wake()
+        self._grown.set()
 
     def grew(self, event: TextGrew) -> None:
         """Take a piece of text in. On the loop, for every piece, so it only appends."""
@@ -122,19 +131,14 @@ class Live:
             growing.raw.append(event.text)
         if not growing.announced:
             growing.announced = True
-            self._wake()
-        else:
-            self._grown.set()
+            self._urgent.set()
+        self._grown.set()
 
     async def stop(self, status: Any, reason: str) -> None:
         """End the deliberation before its end, with what had come, and show that."""
         async with self._writing:
             await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
             self._changed = self.recorder.revision
-
-    def _wake(self) -> None:
-        self._urgent.set()
-        self._grown.set()
 
     async def _notify(self) -> None:
         """Say that something other than text changed, unless that was said."""
@@ -147,6 +151,7 @@ class Live:
 
     async def _tick(self) -> None:
         written = monotonic()
+        interval = INTERVAL
         while True:
             await self._grown.wait()
             self._grown.clear()
@@ -155,7 +160,10 @@ class Live:
                     await self._write_checkpoint()
                     written = monotonic()
                 # Members often end, and begin, together: what comes in the same moment goes out together.
+                woken = monotonic()
                 await asyncio.sleep(TOGETHER)
+                # A loop that wakes us late has too much to do: fewer frames, each with more in it.
+                interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * (monotonic() - woken - TOGETHER)))
                 self._urgent.clear()
                 await self._notify()
                 if frame := self._frame():
@@ -166,7 +174,7 @@ class Live:
                 # The deliberation goes on and its end is recorded; viewers look at the rows meanwhile.
                 logger.exception("A frame of deliberation %s was not made", self.recorder.id)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
+                async with asyncio.timeout(interval):
                     await self._urgent.wait()
 
     async def _write_checkpoint(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -303,11 +303,12 @@ def council_view(council: Council) -> CouncilView:
     return CouncilView(council.slug, council.name, council.description, Provider.Kind.PRACTICE in kinds)
 
 
-def by_age(conversations: Iterable[Conversation], today: date) -> list[tuple[str, list[Conversation]]]:
-    """The history in groups, for a reader whose day it is."""
+def by_age(conversations: Iterable[Conversation], zone: tzinfo) -> list[tuple[str, list[Conversation]]]:
+    """The history in groups, by the days of a reader in this zone."""
+    today = timezone.localdate(timezone=zone)
     groups: dict[str, list[Conversation]] = {}
     for each in conversations:
-        days = (today - timezone.localdate(each.updated)).days
+        days = (today - timezone.localdate(each.updated, zone)).days
         label = _("Today") if days < 1 else _("Yesterday") if days < 2 else _("Last 7 days") if days < 8 else _("Older")
         groups.setdefault(label, []).append(each)
     return list(groups.items())

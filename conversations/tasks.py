@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
+from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from conversations import deleting, titles
@@ -50,7 +52,7 @@ async def lifespan() -> AsyncIterator[None]:
                 watcher.cancel()
 
 
-@app.task(name="deliberate", queue="deliberations")
+@app.task(name="deliberate", queue="deliberations", retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
 async def deliberate_job(deliberation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
     key = UUID(deliberation_id)
@@ -76,21 +78,29 @@ async def deliberate_job(deliberation_id: str) -> None:
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
     async with Live(conversation_id, claim) as live:
-        asker = calls.Asker(claim, live.grew)
+        asker = calls.Asker(claim, live.grew, live.recorder.call_ended)
         try:
             await deliberate(claim.plan, asker.ask, live.emit)
         except asyncio.CancelledError:
             if _stopped_by_a_person(claim.id):
                 await live.stop(Status.CANCELLED, "Stopped. What had come by then is kept.")
             raise
-        except BaseExceptionGroup as group:
-            stale, other = group.split(Stale)
-            if other is not None:
-                await _failed(live, other)
-        except Stale:
-            logger.info("Deliberation %s was taken over by another worker", claim.id)
-        except Exception as error:  # noqa: BLE001  # the last stop: whatever it is, the page must hear of it
-            await _failed(live, error)
+        except Exception as error:
+            match _cause(error):
+                case Stale():
+                    logger.info("Deliberation %s was taken over by another worker", claim.id)
+                case OperationalError() | InterfaceError():
+                    # The database was away for a moment: the job is begun again and goes on from what is recorded.
+                    raise
+                case cause:
+                    await _failed(live, cause)
+
+
+def _cause(error: Exception) -> Exception:
+    """The first real error inside the groups that nested task groups make."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _failed(live: Live, error: BaseException) -> None:

@@ -1,7 +1,9 @@
 """Pages and actions of a person's conversations. Every view's first line is access."""
 
+from datetime import tzinfo
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from asgiref.sync import async_to_sync
 from django.contrib import messages
@@ -173,7 +175,6 @@ def _composer(request: HttpRequest, error: str, last: presenting.TurnView | None
     return {
         "councils": [presenting.council_view(each) for each in councils],
         "chosen": chosen or next(iter(councils), None),
-        "modes": Mode,
         "mode": _mode(request) if "mode" in request.POST or last is None else last.deliberation.mode,
         "typed": request.POST.get("question", last.question if last and "again" in request.GET else ""),
         "request_id": uuid4(),
@@ -189,11 +190,19 @@ def _history(request: HttpRequest) -> dict[str, object]:
     page = urlsplit(request.htmx.current_url or "").path if request.htmx else request.path
     found = list(conversations[:HISTORY])
     return {
-        "history": presenting.by_age(found, timezone.localdate()),
+        "history": presenting.by_age(found, _zone(request)),
         "history_count": len(found),
         "query": query,
         "page": page,
     }
+
+
+def _zone(request: HttpRequest) -> tzinfo:
+    """The viewer's zone, which the page's script tells in a cookie."""
+    try:
+        return ZoneInfo(request.COOKIES.get("zone", ""))
+    except (ValueError, KeyError, OSError):  # no such zone; or a name that is a folder
+        return timezone.get_default_timezone()
 
 
 def _council(request: HttpRequest) -> Council | None:

@@ -59,7 +59,7 @@ class ReadOnly(admin.ModelAdmin):
 
 def dollars(micro: int | None) -> str | None:
     """Micro-dollars as people write them: $1.25, $0.0375."""
-    return None if micro is None else f"${(Decimal(micro) / 10**6).normalize():,f}"
+    return None if micro is None else f"${Decimal(micro) / 10**6:,f}"
 
 
 class ProviderForm(forms.ModelForm):
@@ -258,7 +258,7 @@ class LanguageModelForm(forms.ModelForm):
         for name in ("input_price", "output_price"):
             price = getattr(self.instance, name)
             if price is not None:
-                self.initial[name] = (Decimal(price) / 10**6).normalize()
+                self.initial[name] = Decimal(price) / 10**6
 
 
 @admin.register(LanguageModel)
@@ -346,13 +346,6 @@ async def _test(models: list[LanguageModel]) -> list[tuple[Reply, float]]:
     return await asyncio.gather(*map(one, models))
 
 
-class SeatForm(forms.ModelForm):
-    """A seat. That there is one chairman is seen to by the whole line-up, where two seats can change places."""
-
-    def validate_constraints(self) -> None:
-        """Left to SeatFormSet."""
-
-
 class SeatFormSet(BaseInlineFormSet):
     """A line-up: at least two members that can be asked, and one chairman."""
 
@@ -408,7 +401,6 @@ class SeatInline(admin.TabularInline):
     """The line-up of a council."""
 
     model = Seat
-    form = SeatForm
     formset = SeatFormSet
     fields = ("role", "position", "language_model", "name", "temperature", "system_prompt")
     ordering = ("role", "position", "pk")
@@ -437,8 +429,9 @@ class SeatInline(admin.TabularInline):
 class CouncilForm(forms.ModelForm):
     """A council. Making it the default takes that from the one that was."""
 
-    def validate_constraints(self) -> None:
-        """The one constraint, that there is one default, is kept by CouncilAdmin.save_model."""
+    def _get_validation_exclusions(self) -> set[str]:
+        # That there is one default is seen to by CouncilAdmin.save_model; checked here, the second would be refused.
+        return super()._get_validation_exclusions() | {"default"}
 
     def clean(self) -> dict[str, Any]:
         """Raises ValidationError for a default that nobody could use."""

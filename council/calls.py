@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from council import plans, practice, record
+from council.core.errors import ProviderGone
 from council.core.events import TextGrew
 from council.core.values import CHAIRMAN, Outcome, Reply, Request, Slot, Stage, Usage
 from council.models import Call, LanguageModel, Provider
@@ -24,6 +25,7 @@ from council.plans import ModelSnapshot
 from council.providers import calling, chat
 from council.providers.calling import Attempt, Deadlines
 from council.providers.chat import Endpoint
+from council.record import CallEnd
 from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -73,11 +75,15 @@ def _not_shown(text: str, thinking: bool) -> None:  # noqa: FBT001  # called wit
 
 
 class Asker:
-    """`ask` for one claimed deliberation; `grew` is told of every piece of text, on the loop."""
+    """`ask` for one claimed deliberation.
 
-    def __init__(self, claim: record.Claim, grew: Callable[[TextGrew], None]) -> None:
+    On the loop, `grew` is told of every piece of text, and `keep` of the end of every call.
+    """
+
+    def __init__(self, claim: record.Claim, grew: Callable[[TextGrew], None], keep: Callable[[CallEnd], None]) -> None:
         self.claim = claim
         self.grew = grew
+        self.keep = keep
 
     async def ask(self, slot: Slot, request: Request) -> Reply:
         """The reply that fills the slot; what is recorded already is not asked again."""
@@ -94,6 +100,7 @@ class Asker:
             seat=slot.seat,
             fence=self.claim.attempt,
             grew=lambda text, thinking: self.grew(TextGrew(slot, text, thinking)),
+            keep=self.keep,
         )
 
 
@@ -107,26 +114,21 @@ async def ask_model(
     seat: int | None = None,
     fence: int = 0,
     grew: Callable[[str, bool], None] = _not_shown,
+    keep: Callable[[CallEnd], None] | None = None,
     client: httpx.AsyncClient | None = None,
 ) -> Reply:
     """Ask one model. Never raises for what a provider does: the reply's outcome and error say it.
 
-    With the client of the worker, unless another is given.
+    With the client of the worker, unless another is given. `keep` takes charge of how calls ended, to be written with
+    what they brought; without it that is written at once.
     """
     client = client or _connections.client
     if client is None:
         raise RuntimeError("Providers are asked inside connections() alone.")
-    try:
-        endpoint = await _endpoint(model)
-    except (Provider.DoesNotExist, practice.PracticeUnavailable) as error:
-        return Reply("", Outcome.FAILED, str(error) or "The provider is gone.")
-    except ImproperlyConfigured:
-        logger.exception("The API key of %s cannot be read", model.provider_name)
-        return Reply("", Outcome.FAILED, "The provider's API key cannot be read. An administrator can enter it again.")
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
     row = {"deliberation_id": deliberation_id, "seat": seat, "fence": fence}
-    ledger = _Ledger(model, tokens_per_byte, request, purpose, row=row, grew=grew)
-    attempt = await calling.call(client, endpoint, request, deadlines, ledger)
+    ledger = _Ledger(model, tokens_per_byte, request, purpose, row=row, grew=grew, keep=keep)
+    attempt = await calling.call(client, request, deadlines, ledger)
     return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
 
 
@@ -142,7 +144,9 @@ class _Ledger:
         *,
         row: dict[str, Any],
         grew: Callable[[str, bool], None],
+        keep: Callable[[CallEnd], None] | None,
     ) -> None:
+        self.keep = keep
         self.model = model
         self.tokens_per_byte = tokens_per_byte
         self.prompt_bytes = sum(len(each["content"].encode()) for each in request.messages)
@@ -153,9 +157,12 @@ class _Ledger:
         self.first_token: datetime | None = None
         self.usage: Usage | None = None
 
-    async def sending(self) -> None:
+    async def sending(self) -> Endpoint:
         self.first_token = None
-        self.call = await in_thread(record.sending, self.purpose, self.model, **self.row)
+        self.call, provider = await in_thread(record.sending, self.purpose, self.model, **self.row)
+        if provider is None:
+            raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
+        return await _endpoint(self.model, provider)
 
     def grew(self, text: str, *, thinking: bool) -> None:
         if self.first_token is None:
@@ -167,15 +174,12 @@ class _Ledger:
         learnt = None
         if self.usage is not None and not self.usage.estimated:
             learnt = _learn(self.tokens_per_byte, self.usage.input_tokens, self.prompt_bytes)
-        await in_thread(
-            record.ended,
-            self.call,
-            attempt,
-            usage=self.usage,
-            first_token=self.first_token,
-            model=self.model,
-            learnt=learnt,
-        )
+        end = CallEnd(self.call, attempt, self.usage, self.first_token, timezone.now(), self.model.pk, learnt)
+        if self.keep is None:
+            await in_thread(record.ended, end)
+            await in_thread(record.learn, [end])
+        else:
+            self.keep(end)
 
     def _usage(self, attempt: Attempt) -> Usage | None:
         """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
@@ -213,12 +217,14 @@ def _learn(known: float, tokens: int, size: int) -> float | None:
     return better if abs(better - known) > 0.02 * known else None
 
 
-async def _endpoint(model: ModelSnapshot) -> Endpoint:
-    """Where the model is just now. Raises Provider.DoesNotExist in words where its provider is gone or switched off."""
-    provider = await in_thread(Provider.objects.filter(pk=model.provider, enabled=True).first)
-    if provider is None:
-        raise Provider.DoesNotExist(f"{model.provider_name} has been removed or switched off.")
-    base_url = await practice.address() if provider.kind == Provider.Kind.PRACTICE else provider.base_url
+async def _endpoint(model: ModelSnapshot, provider: Provider) -> Endpoint:
+    if provider.kind == Provider.Kind.PRACTICE:
+        try:
+            base_url = await practice.address()
+        except practice.PracticeUnavailable as error:
+            raise ProviderGone(str(error)) from error
+    else:
+        base_url = provider.base_url
     return Endpoint(
         base_url=base_url,
         api_key=provider.api_key,

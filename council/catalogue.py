@@ -76,7 +76,8 @@ def _fetch(provider: Provider) -> Any:
         ):
             body = b"".join(_within(response.iter_bytes(), deadline))
             if response.status_code != httpx.codes.OK:
-                raise chat.meaning(response, body)
+                error = chat.meaning(response, body)
+                raise type(error)(chat.without_key(str(error), endpoint))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unreachable(chat.no_way_to(provider.base_url)) from error
     try:

@@ -5,13 +5,13 @@ begun under in its WHERE: a worker that was replaced raises Stale and writes not
 raises the deliberation's revision by one, in the same transaction.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from council.core.errors import Stale
@@ -26,11 +26,17 @@ from council.core.events import (
     TextGrew,
 )
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status, Usage
-from council.models import Answer, Call, Contribution, Deliberation, LanguageModel, Review, Synthesis
+from council.models import Answer, Call, Contribution, Deliberation, LanguageModel, Provider, Review, Synthesis
 from council.plans import ModelSnapshot
 from council.providers.calling import Attempt
 
 ATTEMPTS = 3
+
+_TABLES = {
+    Stage.ANSWERING: Answer._meta.db_table,
+    Stage.REVIEWING: Review._meta.db_table,
+    Stage.SYNTHESISING: Synthesis._meta.db_table,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ class Recorder:
         self.attempt = claim.attempt
         self.revision = claim.revision
         self.growing: dict[Slot, Growing] = {}
+        self._ends: list[CallEnd] = []
 
     def grew(self, event: TextGrew) -> None:
         """Keep a piece in memory. Touches no database, so it may be called on the loop."""
@@ -149,45 +156,49 @@ class Recorder:
                 )
         return changed
 
-    def checkpoint(self, changed: Iterable[tuple[Slot, dict[str, Any]]]) -> None:
+    def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> None:
         """Write a snapshot."""
         with self._revision() as revision:
             self._grow(changed, revision)
 
-    def write(self, event: Event) -> None:
-        """Write an event. What is already written stays as it was."""
+    def write(self, events: Sequence[Event]) -> None:
+        """Write events that came together, as one revision. What is already written stays as it was."""
         now = timezone.now()
+        values: dict[str, Any] = {}
+        for event in events:
+            match event:
+                case StageStarted(stage):
+                    values |= {"stage": stage, "layout": self.revision + 1}
+                case StandingsReady(standings):
+                    values |= {"standings": [asdict(each) for each in standings]}
+                case Ended(status, reason):
+                    values |= {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
+        with self._revision(**values) as revision:
+            for event in events:
+                self._write_rows(event, revision, now)
+
+    def _write_rows(self, event: Event, revision: int, now: datetime) -> None:
         match event:
             case StageStarted(stage, seats):
-                with self._revision(stage=stage, new_layout=True) as revision:
-                    self._start(stage, seats, revision, now)
+                self._start(stage, seats, revision, now)
             case AnswerFinished(answer):
-                with self._revision() as revision:
-                    self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, revision, now)
+                self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, revision, now)
             case ReviewFinished(review):
                 ballot = {
                     "ballot": review.ballot.groups,
                     "ballot_state": review.ballot.state,
                     "ballot_reason": review.ballot.reason,
                 }
-                with self._revision() as revision:
-                    self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, revision, now, **ballot)
-            case StandingsReady(standings):
-                with self._revision(standings=[asdict(each) for each in standings]):
-                    pass
+                self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, revision, now, **ballot)
             case SynthesisFinished(synthesis):
-                with self._revision() as revision:
-                    self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, revision, now)
-            case Ended(status, reason):
-                with self._revision(status=status, reason=reason, finished=now, new_layout=True):
-                    pass
+                self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, revision, now)
             case TextGrew():
                 raise TypeError("Growth is written by checkpoint().")
 
-    def stop(self, changed: Iterable[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
+    def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled."""
         now = timezone.now()
-        with self._revision(status=status, reason=reason, finished=now, new_layout=True) as revision:
+        with self._revision(status=status, reason=reason, finished=now, layout=self.revision + 1) as revision:
             self._grow(changed, revision)
             for rows in (Answer.objects, Review.objects, Synthesis.objects):
                 rows.filter(deliberation=self.id).exclude(state=Contribution.State.ENDED).update(
@@ -198,22 +209,47 @@ class Recorder:
                     revision=revision,
                 )
 
+    def call_ended(self, end: "CallEnd") -> None:
+        """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
+        self._ends.append(end)
+
     @contextmanager
-    def _revision(self, *, new_layout: bool = False, **values: Any) -> Iterator[int]:
+    def _revision(self, **values: Any) -> Iterator[int]:
         """A transaction that begins with the fence and raises the revision; it locks the row until its end."""
         revision = self.revision + 1
-        if new_layout:
-            values["layout"] = revision
+        ends = list(self._ends)
         with transaction.atomic():
             mine = Deliberation.objects.filter(pk=self.id, attempt=self.attempt, status__in=Deliberation.UNFINISHED)
             if not mine.update(revision=revision, **values):
                 raise Stale
             yield revision
+            for end in ends:
+                ended(end)
         self.revision = revision
+        del self._ends[: len(ends)]
+        learn(ends)
 
-    def _grow(self, changed: Iterable[tuple[Slot, dict[str, Any]]], revision: int) -> None:
-        for slot, values in changed:
-            self._rows(slot).exclude(state=Contribution.State.ENDED).update(revision=revision, **values)
+    def _grow(self, changed: Sequence[tuple[Slot, dict[str, Any]]], revision: int) -> None:
+        """One statement a stage: this is written every second, for every deliberation."""
+        for stage, table in _TABLES.items():
+            rows = [(slot.seat, values) for slot, values in changed if slot.stage is stage]
+            if not rows:
+                continue
+            by_seat = "" if stage is Stage.SYNTHESISING else "AND row.seat = grown.seat"
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "
+                    "first_token = grown.first_token, revision = %s "
+                    "FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::text[], %s::timestamptz[]) "
+                    "AS grown (seat, text, tokens, state, first_token) "
+                    f"WHERE row.deliberation_id = %s AND row.state <> 'ended' {by_seat}",
+                    [
+                        revision,
+                        [seat for seat, _ in rows],
+                        *([values[name] for _, values in rows] for name in ("text", "tokens", "state", "first_token")),
+                        self.id,
+                    ],
+                )
 
     def _start(self, stage: Stage, seats: Iterable[int], revision: int, now: datetime) -> None:
         """Make the stage's rows; those of an earlier attempt that had not ended begin afresh."""
@@ -274,9 +310,10 @@ def _usage(usage: Usage | None) -> dict[str, Any]:
 
 def sending(
     purpose: str, model: ModelSnapshot, *, deliberation_id: Any = None, seat: int | None = None, fence: int = 0
-) -> int:
-    """Write the row of a call that is about to be sent, and return its id."""
-    return Call.objects.create(
+) -> tuple[int, Provider | None]:
+    """Write the row of a call that is about to be sent; its id, and the provider as it is now (None: gone or off)."""
+    provider = Provider.objects.filter(pk=model.provider, enabled=True).first()
+    call = Call.objects.create(
         deliberation_id=deliberation_id,
         purpose=purpose,
         seat=None if seat == CHAIRMAN else seat,
@@ -285,27 +322,37 @@ def sending(
         model_name=model.name,
         provider_name=model.provider_name,
         sent=timezone.now(),
-    ).pk
-
-
-def ended(
-    call: int,
-    attempt: Attempt,
-    *,
-    usage: Usage | None,
-    first_token: datetime | None,
-    model: ModelSnapshot,
-    learnt: float | None,
-) -> None:
-    """Write how a call ended, and what its usage taught about the model's tokens (None: nothing)."""
-    Call.objects.filter(pk=call, state=Call.State.SENT).update(
-        state=Call.State.ENDED,
-        outcome=attempt.outcome,
-        error=attempt.error,
-        generation=attempt.generation,
-        first_token=first_token,
-        ended=timezone.now(),
-        **_usage(usage),
     )
-    if learnt is not None:
-        LanguageModel.objects.filter(pk=model.pk).update(tokens_per_byte=learnt)
+    return call.pk, provider
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How a call ended, and what its usage taught about the model's tokens (None: nothing)."""
+
+    call: int
+    attempt: Attempt
+    usage: Usage | None
+    first_token: datetime | None
+    ended: datetime
+    model: int
+    learnt: float | None
+
+
+def ended(end: CallEnd) -> None:
+    """Write how a call ended."""
+    Call.objects.filter(pk=end.call, state=Call.State.SENT).update(
+        state=Call.State.ENDED,
+        outcome=end.attempt.outcome,
+        error=end.attempt.error,
+        generation=end.attempt.generation,
+        first_token=end.first_token,
+        ended=end.ended,
+        **_usage(end.usage),
+    )
+
+
+def learn(ends: Iterable[CallEnd]) -> None:
+    """Keep what calls taught about their models' tokens; apart from other writes, for all share these rows."""
+    for model, learnt in {end.model: end.learnt for end in ends if end.learnt is not None}.items():
+        LanguageModel.objects.filter(pk=model).update(tokens_per_byte=learnt)

@@ -14,7 +14,7 @@ from procrastinate.exceptions import ProcrastinateException
 from conversations import tasks
 from conversations.working import HEARTBEAT, STALLED
 
-CONCURRENCY = 50  # jobs at a time; they wait for providers, not for the processor
+CONCURRENCY = 200  # jobs at a time; they wait for providers, not for the processor
 RETRY = 2.0  # seconds between two tries to reach a database that has gone
 
 logger = logging.getLogger(__name__)

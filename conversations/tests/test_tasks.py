@@ -156,9 +156,9 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     old = record.Recorder(record.claim(turn.deliberation_id))
     new = record.Recorder(record.claim(turn.deliberation_id))
     with pytest.raises(Stale):
-        old.write(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+        old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
     assert not Deliberation.objects.get().answers.exists()
-    new.write(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+    new.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
     assert Deliberation.objects.get().answers.count() == 3
 
 

@@ -32,6 +32,10 @@ class Unreachable(ProviderError):
     retry = True
 
 
+class ProviderGone(ProviderError):
+    """The provider has been removed or switched off."""
+
+
 class WrongKey(ProviderError):
     """The provider refused the API key. An administrator can correct it in the admin, under Providers."""
 

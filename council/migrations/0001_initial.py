@@ -8,244 +8,688 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LanguageModel',
+            name="LanguageModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='A short name for files and commands. Do not change it later.', unique=True)),
-                ('model_id', models.CharField(help_text='As the provider spells it, such as openai/gpt-5.1.', max_length=200, verbose_name='model id')),
-                ('name', models.CharField(help_text='As people see it, such as GPT-5.1.', max_length=100)),
-                ('enabled', models.BooleanField(default=True, help_text='Off: no seat of this model is asked anything.')),
-                ('input_price', models.PositiveBigIntegerField(blank=True, help_text='Micro-dollars a million input tokens: $1.25 is 1250000. Empty: unknown.', null=True)),
-                ('output_price', models.PositiveBigIntegerField(blank=True, help_text='Micro-dollars a million output tokens, reasoning included. Empty: unknown.', null=True)),
-                ('context', models.PositiveIntegerField(default=32768, help_text='Tokens that fit in one request, question and answer together.', validators=[django.core.validators.MinValueValidator(512)])),
-                ('max_output', models.PositiveIntegerField(blank=True, help_text="The most tokens the model may write in one answer. Empty: the council's caps alone decide.", null=True, validators=[django.core.validators.MinValueValidator(16)])),
-                ('temperature', models.BooleanField(default=True, help_text='Some models refuse one.', verbose_name='takes a temperature')),
-                ('json_schema', models.BooleanField(default=True, help_text='Ballots are asked for by schema. A provider that refuses it is asked again without.', verbose_name='takes a JSON schema')),
-                ('usage_in_stream', models.BooleanField(default=True, help_text='Sends stream_options.include_usage.', verbose_name='reports usage in a stream')),
-                ('images', models.BooleanField(default=False, verbose_name='reads images')),
-                ('max_tokens_field', models.CharField(choices=[('max_tokens', 'max_tokens'), ('max_completion_tokens', 'max_completion_tokens')], default='max_tokens', help_text='Newer OpenAI models want max_completion_tokens.', max_length=30, verbose_name='name of the output cap')),
-                ('effort', models.CharField(blank=True, choices=[('', 'as the provider decides'), ('low', 'low'), ('medium', 'medium'), ('high', 'high')], default='', max_length=10, verbose_name='reasoning effort')),
-                ('first_token_seconds', models.PositiveIntegerField(default=120, help_text='How long to wait for the first sign of life. Reasoning models need long.')),
-                ('between_tokens_seconds', models.PositiveIntegerField(default=60, help_text='How long a stream may pause before the call is given up.')),
-                ('call_seconds', models.PositiveIntegerField(default=600, help_text='How long one call may take in all.')),
-                ('tokens_per_byte', models.FloatField(default=0.4, editable=False, help_text='Learnt from the usage that comes back; an estimate from above.', validators=[django.core.validators.MinValueValidator(0.0), django.core.validators.MaxValueValidator(2.0)])),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="A short name for files and commands. Do not change it later.", unique=True
+                    ),
+                ),
+                (
+                    "model_id",
+                    models.CharField(
+                        help_text="As the provider spells it, such as openai/gpt-5.1.",
+                        max_length=200,
+                        verbose_name="model id",
+                    ),
+                ),
+                ("name", models.CharField(help_text="As people see it, such as GPT-5.1.", max_length=100)),
+                (
+                    "enabled",
+                    models.BooleanField(default=True, help_text="Off: no seat of this model is asked anything."),
+                ),
+                (
+                    "input_price",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Micro-dollars a million input tokens: $1.25 is 1250000. Empty: unknown.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "output_price",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Micro-dollars a million output tokens, reasoning included. Empty: unknown.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "context",
+                    models.PositiveIntegerField(
+                        default=32768,
+                        help_text="Tokens that fit in one request, question and answer together.",
+                        validators=[django.core.validators.MinValueValidator(512)],
+                    ),
+                ),
+                (
+                    "max_output",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="The most tokens the model may write in one answer. Empty: the council's caps alone decide.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(16)],
+                    ),
+                ),
+                (
+                    "temperature",
+                    models.BooleanField(
+                        default=True, help_text="Some models refuse one.", verbose_name="takes a temperature"
+                    ),
+                ),
+                (
+                    "json_schema",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Ballots are asked for by schema. A provider that refuses it is asked again without.",
+                        verbose_name="takes a JSON schema",
+                    ),
+                ),
+                (
+                    "usage_in_stream",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Sends stream_options.include_usage.",
+                        verbose_name="reports usage in a stream",
+                    ),
+                ),
+                ("images", models.BooleanField(default=False, verbose_name="reads images")),
+                (
+                    "max_tokens_field",
+                    models.CharField(
+                        choices=[("max_tokens", "max_tokens"), ("max_completion_tokens", "max_completion_tokens")],
+                        default="max_tokens",
+                        help_text="Newer OpenAI models want max_completion_tokens.",
+                        max_length=30,
+                        verbose_name="name of the output cap",
+                    ),
+                ),
+                (
+                    "effort",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "as the provider decides"),
+                            ("low", "low"),
+                            ("medium", "medium"),
+                            ("high", "high"),
+                        ],
+                        default="",
+                        max_length=10,
+                        verbose_name="reasoning effort",
+                    ),
+                ),
+                (
+                    "first_token_seconds",
+                    models.PositiveIntegerField(
+                        default=120,
+                        help_text="How long to wait for the first sign of life. Reasoning models need long.",
+                    ),
+                ),
+                (
+                    "between_tokens_seconds",
+                    models.PositiveIntegerField(
+                        default=60, help_text="How long a stream may pause before the call is given up."
+                    ),
+                ),
+                (
+                    "call_seconds",
+                    models.PositiveIntegerField(default=600, help_text="How long one call may take in all."),
+                ),
+                (
+                    "tokens_per_byte",
+                    models.FloatField(
+                        default=0.4,
+                        editable=False,
+                        help_text="Learnt from the usage that comes back; an estimate from above.",
+                        validators=[
+                            django.core.validators.MinValueValidator(0.0),
+                            django.core.validators.MaxValueValidator(2.0),
+                        ],
+                    ),
+                ),
             ],
             options={
-                'ordering': ('provider__name', 'name'),
+                "ordering": ("provider__name", "name"),
             },
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='A short name for files and commands. Do not change it later.', unique=True)),
-                ('name', models.CharField(max_length=100)),
-                ('kind', models.CharField(choices=[('openrouter', 'OpenRouter'), ('openai', 'OpenAI'), ('compatible', 'OpenAI-compatible (vLLM, Ollama, llama.cpp, …)'), ('practice', 'Practice (the small model that ships with the site)')], default='compatible', help_text='Decides how requests are phrased.', max_length=20)),
-                ('base_url', models.URLField(blank=True, help_text='Up to and with the version, such as https://openrouter.ai/api/v1 or http://localhost:11434/v1.', verbose_name='base address')),
-                ('api_key', governance.fields.EncryptedTextField(blank=True, verbose_name='API key')),
-                ('enabled', models.BooleanField(default=True, help_text='Off: no model of this provider is asked anything.')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="A short name for files and commands. Do not change it later.", unique=True
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("openrouter", "OpenRouter"),
+                            ("openai", "OpenAI"),
+                            ("compatible", "OpenAI-compatible (vLLM, Ollama, llama.cpp, …)"),
+                            ("practice", "Practice (the small model that ships with the site)"),
+                        ],
+                        default="compatible",
+                        help_text="Decides how requests are phrased.",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "base_url",
+                    models.URLField(
+                        blank=True,
+                        help_text="Up to and with the version, such as https://openrouter.ai/api/v1 or http://localhost:11434/v1.",
+                        verbose_name="base address",
+                    ),
+                ),
+                ("api_key", governance.fields.EncryptedTextField(blank=True, verbose_name="API key")),
+                (
+                    "enabled",
+                    models.BooleanField(default=True, help_text="Off: no model of this provider is asked anything."),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Council',
+            name="Council",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='A short name for files and commands. Do not change it later.', unique=True)),
-                ('name', models.CharField(max_length=100)),
-                ('description', models.CharField(blank=True, help_text='One line for whoever chooses a council.', max_length=200)),
-                ('enabled', models.BooleanField(default=True, help_text='Off: it is not offered.')),
-                ('default', models.BooleanField(default=False, help_text='Chosen unless a person chooses another.')),
-                ('answer_tokens', models.PositiveIntegerField(default=4000, help_text='The most tokens of an answer, thinking included.', validators=[django.core.validators.MinValueValidator(16)])),
-                ('review_tokens', models.PositiveIntegerField(default=1500, help_text='The most tokens of a review.', validators=[django.core.validators.MinValueValidator(16)])),
-                ('synthesis_tokens', models.PositiveIntegerField(default=4000, help_text="The most tokens of the council's answer.", validators=[django.core.validators.MinValueValidator(16)])),
-                ('groups', models.ManyToManyField(blank=True, help_text='Who may use it. None chosen: everyone.', related_name='councils', to='auth.group')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="A short name for files and commands. Do not change it later.", unique=True
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "description",
+                    models.CharField(blank=True, help_text="One line for whoever chooses a council.", max_length=200),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="Off: it is not offered.")),
+                ("default", models.BooleanField(default=False, help_text="Chosen unless a person chooses another.")),
+                (
+                    "answer_tokens",
+                    models.PositiveIntegerField(
+                        default=4000,
+                        help_text="The most tokens of an answer, thinking included.",
+                        validators=[django.core.validators.MinValueValidator(16)],
+                    ),
+                ),
+                (
+                    "review_tokens",
+                    models.PositiveIntegerField(
+                        default=1500,
+                        help_text="The most tokens of a review.",
+                        validators=[django.core.validators.MinValueValidator(16)],
+                    ),
+                ),
+                (
+                    "synthesis_tokens",
+                    models.PositiveIntegerField(
+                        default=4000,
+                        help_text="The most tokens of the council's answer.",
+                        validators=[django.core.validators.MinValueValidator(16)],
+                    ),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Who may use it. None chosen: everyone.",
+                        related_name="councils",
+                        to="auth.group",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-default', 'name'),
+                "ordering": ("-default", "name"),
             },
         ),
         migrations.CreateModel(
-            name='Deliberation',
+            name="Deliberation",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('scope', models.UUIDField(help_text='Opaque, from whoever asked: of one scope at most one is unfinished.')),
-                ('council_name', models.CharField(max_length=100)),
-                ('mode', models.CharField(choices=[('full', 'Full'), ('answers', 'Answers only')], default='full', max_length=10)),
-                ('practice', models.BooleanField(default=False)),
-                ('plan', models.JSONField()),
-                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('complete', 'complete'), ('partial', 'partial'), ('failed', 'failed'), ('cancelled', 'stopped')], default='queued', max_length=10)),
-                ('stage', models.CharField(blank=True, choices=[('', 'not begun'), ('answering', 'answering'), ('reviewing', 'reviewing'), ('synthesising', 'synthesising')], default='', max_length=15)),
-                ('reason', models.TextField(blank=True)),
-                ('standings', models.JSONField(default=list)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('revision', models.PositiveIntegerField(default=0)),
-                ('layout', models.PositiveIntegerField(default=0, help_text='The revision at which stage or status last changed.')),
-                ('cancel_requested', models.BooleanField(default=False)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('started', models.DateTimeField(null=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('council', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliberations', to='council.council')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "scope",
+                    models.UUIDField(help_text="Opaque, from whoever asked: of one scope at most one is unfinished."),
+                ),
+                ("council_name", models.CharField(max_length=100)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("full", "Full"), ("answers", "Answers only")], default="full", max_length=10
+                    ),
+                ),
+                ("practice", models.BooleanField(default=False)),
+                ("plan", models.JSONField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("complete", "complete"),
+                            ("partial", "partial"),
+                            ("failed", "failed"),
+                            ("cancelled", "stopped"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "stage",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "not begun"),
+                            ("answering", "answering"),
+                            ("reviewing", "reviewing"),
+                            ("synthesising", "synthesising"),
+                        ],
+                        default="",
+                        max_length=15,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("standings", models.JSONField(default=list)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("revision", models.PositiveIntegerField(default=0)),
+                (
+                    "layout",
+                    models.PositiveIntegerField(
+                        default=0, help_text="The revision at which stage or status last changed."
+                    ),
+                ),
+                ("cancel_requested", models.BooleanField(default=False)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("started", models.DateTimeField(null=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "council",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliberations",
+                        to="council.council",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created',),
+                "ordering": ("-created",),
             },
         ),
         migrations.CreateModel(
-            name='Answer',
+            name="Answer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('revision', models.PositiveIntegerField(default=0)),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('thinking', 'thinking'), ('writing', 'writing'), ('ended', 'ended')], default='waiting', max_length=10)),
-                ('outcome', models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled')], max_length=10)),
-                ('error', models.TextField(blank=True)),
-                ('text', models.TextField(blank=True)),
-                ('started', models.DateTimeField(null=True)),
-                ('first_token', models.DateTimeField(null=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('tokens', models.PositiveIntegerField(default=0, help_text='Pieces of text that came, thinking included.')),
-                ('input_tokens', models.PositiveIntegerField(null=True)),
-                ('output_tokens', models.PositiveIntegerField(null=True)),
-                ('cost', models.PositiveBigIntegerField(help_text='Micro-dollars.', null=True)),
-                ('estimated', models.BooleanField(default=False, help_text='The provider told no usage; tokens are estimated.')),
-                ('seat', models.PositiveSmallIntegerField()),
-                ('deliberation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='answers', to='council.deliberation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveIntegerField(default=0)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "waiting"),
+                            ("thinking", "thinking"),
+                            ("writing", "writing"),
+                            ("ended", "ended"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("complete", "complete"),
+                            ("truncated", "truncated"),
+                            ("refused", "refused"),
+                            ("filtered", "filtered"),
+                            ("empty", "empty"),
+                            ("failed", "failed"),
+                            ("timed_out", "timed_out"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                ("text", models.TextField(blank=True)),
+                ("started", models.DateTimeField(null=True)),
+                ("first_token", models.DateTimeField(null=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "tokens",
+                    models.PositiveIntegerField(default=0, help_text="Pieces of text that came, thinking included."),
+                ),
+                ("input_tokens", models.PositiveIntegerField(null=True)),
+                ("output_tokens", models.PositiveIntegerField(null=True)),
+                ("cost", models.PositiveBigIntegerField(help_text="Micro-dollars.", null=True)),
+                (
+                    "estimated",
+                    models.BooleanField(default=False, help_text="The provider told no usage; tokens are estimated."),
+                ),
+                ("seat", models.PositiveSmallIntegerField()),
+                (
+                    "deliberation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="answers", to="council.deliberation"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('seat',),
+                "ordering": ("seat",),
             },
         ),
         migrations.CreateModel(
-            name='Call',
+            name="Call",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('purpose', models.CharField(choices=[('answer', 'answer'), ('review', 'review'), ('synthesis', 'synthesis'), ('title', 'title'), ('test', 'test call')], max_length=10)),
-                ('seat', models.PositiveSmallIntegerField(null=True)),
-                ('fence', models.PositiveIntegerField(default=0)),
-                ('model_name', models.CharField(max_length=200)),
-                ('provider_name', models.CharField(max_length=100)),
-                ('state', models.CharField(choices=[('sent', 'sent'), ('ended', 'ended')], default='sent', max_length=10)),
-                ('outcome', models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled')], max_length=10)),
-                ('error', models.TextField(blank=True)),
-                ('generation', models.CharField(blank=True, help_text="The provider's own id of the answer.", max_length=200)),
-                ('sent', models.DateTimeField()),
-                ('first_token', models.DateTimeField(null=True)),
-                ('ended', models.DateTimeField(null=True)),
-                ('input_tokens', models.PositiveIntegerField(null=True)),
-                ('output_tokens', models.PositiveIntegerField(null=True)),
-                ('cost', models.PositiveBigIntegerField(help_text='Micro-dollars.', null=True)),
-                ('estimated', models.BooleanField(default=False)),
-                ('deliberation', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='calls', to='council.deliberation')),
-                ('language_model', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='calls', to='council.languagemodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[
+                            ("answer", "answer"),
+                            ("review", "review"),
+                            ("synthesis", "synthesis"),
+                            ("title", "title"),
+                            ("test", "test call"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("seat", models.PositiveSmallIntegerField(null=True)),
+                ("fence", models.PositiveIntegerField(default=0)),
+                ("model_name", models.CharField(max_length=200)),
+                ("provider_name", models.CharField(max_length=100)),
+                (
+                    "state",
+                    models.CharField(choices=[("sent", "sent"), ("ended", "ended")], default="sent", max_length=10),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("complete", "complete"),
+                            ("truncated", "truncated"),
+                            ("refused", "refused"),
+                            ("filtered", "filtered"),
+                            ("empty", "empty"),
+                            ("failed", "failed"),
+                            ("timed_out", "timed_out"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                (
+                    "generation",
+                    models.CharField(blank=True, help_text="The provider's own id of the answer.", max_length=200),
+                ),
+                ("sent", models.DateTimeField()),
+                ("first_token", models.DateTimeField(null=True)),
+                ("ended", models.DateTimeField(null=True)),
+                ("input_tokens", models.PositiveIntegerField(null=True)),
+                ("output_tokens", models.PositiveIntegerField(null=True)),
+                ("cost", models.PositiveBigIntegerField(help_text="Micro-dollars.", null=True)),
+                ("estimated", models.BooleanField(default=False)),
+                (
+                    "deliberation",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="calls",
+                        to="council.deliberation",
+                    ),
+                ),
+                (
+                    "language_model",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="calls",
+                        to="council.languagemodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('sent', 'pk'),
+                "ordering": ("sent", "pk"),
             },
         ),
         migrations.AddField(
-            model_name='languagemodel',
-            name='provider',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='language_models', to='council.provider'),
+            model_name="languagemodel",
+            name="provider",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="language_models", to="council.provider"
+            ),
         ),
         migrations.CreateModel(
-            name='Review',
+            name="Review",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('revision', models.PositiveIntegerField(default=0)),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('thinking', 'thinking'), ('writing', 'writing'), ('ended', 'ended')], default='waiting', max_length=10)),
-                ('outcome', models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled')], max_length=10)),
-                ('error', models.TextField(blank=True)),
-                ('text', models.TextField(blank=True)),
-                ('started', models.DateTimeField(null=True)),
-                ('first_token', models.DateTimeField(null=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('tokens', models.PositiveIntegerField(default=0, help_text='Pieces of text that came, thinking included.')),
-                ('input_tokens', models.PositiveIntegerField(null=True)),
-                ('output_tokens', models.PositiveIntegerField(null=True)),
-                ('cost', models.PositiveBigIntegerField(help_text='Micro-dollars.', null=True)),
-                ('estimated', models.BooleanField(default=False, help_text='The provider told no usage; tokens are estimated.')),
-                ('seat', models.PositiveSmallIntegerField()),
-                ('ballot_state', models.CharField(blank=True, choices=[('', 'not yet'), ('valid', 'valid'), ('repaired', 'repaired'), ('abstained', 'abstained'), ('invalid', 'invalid')], max_length=10)),
-                ('ballot', models.JSONField(default=list, help_text='Groups of seats, best first; a group is a tie.')),
-                ('ballot_reason', models.TextField(blank=True)),
-                ('deliberation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reviews', to='council.deliberation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveIntegerField(default=0)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "waiting"),
+                            ("thinking", "thinking"),
+                            ("writing", "writing"),
+                            ("ended", "ended"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("complete", "complete"),
+                            ("truncated", "truncated"),
+                            ("refused", "refused"),
+                            ("filtered", "filtered"),
+                            ("empty", "empty"),
+                            ("failed", "failed"),
+                            ("timed_out", "timed_out"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                ("text", models.TextField(blank=True)),
+                ("started", models.DateTimeField(null=True)),
+                ("first_token", models.DateTimeField(null=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "tokens",
+                    models.PositiveIntegerField(default=0, help_text="Pieces of text that came, thinking included."),
+                ),
+                ("input_tokens", models.PositiveIntegerField(null=True)),
+                ("output_tokens", models.PositiveIntegerField(null=True)),
+                ("cost", models.PositiveBigIntegerField(help_text="Micro-dollars.", null=True)),
+                (
+                    "estimated",
+                    models.BooleanField(default=False, help_text="The provider told no usage; tokens are estimated."),
+                ),
+                ("seat", models.PositiveSmallIntegerField()),
+                (
+                    "ballot_state",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "not yet"),
+                            ("valid", "valid"),
+                            ("repaired", "repaired"),
+                            ("abstained", "abstained"),
+                            ("invalid", "invalid"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("ballot", models.JSONField(default=list, help_text="Groups of seats, best first; a group is a tie.")),
+                ("ballot_reason", models.TextField(blank=True)),
+                (
+                    "deliberation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="reviews", to="council.deliberation"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('seat',),
+                "ordering": ("seat",),
             },
         ),
         migrations.CreateModel(
-            name='Seat',
+            name="Seat",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('member', 'member'), ('chairman', 'chairman')], default='member', max_length=10)),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='Members sit in this order: A, B, C, …')),
-                ('name', models.CharField(blank=True, help_text="Shown instead of the model's name.", max_length=60)),
-                ('system_prompt', models.TextField(blank=True, help_text='Said to the model before the question.', max_length=8000)),
-                ('temperature', models.FloatField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(0.0), django.core.validators.MaxValueValidator(2.0)])),
-                ('council', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='seats', to='council.council')),
-                ('language_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='seats', to='council.languagemodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("member", "member"), ("chairman", "chairman")], default="member", max_length=10
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(default=0, help_text="Members sit in this order: A, B, C, …"),
+                ),
+                ("name", models.CharField(blank=True, help_text="Shown instead of the model's name.", max_length=60)),
+                (
+                    "system_prompt",
+                    models.TextField(blank=True, help_text="Said to the model before the question.", max_length=8000),
+                ),
+                (
+                    "temperature",
+                    models.FloatField(
+                        blank=True,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(0.0),
+                            django.core.validators.MaxValueValidator(2.0),
+                        ],
+                    ),
+                ),
+                (
+                    "council",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="seats", to="council.council"
+                    ),
+                ),
+                (
+                    "language_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="seats", to="council.languagemodel"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('position', 'pk'),
+                "ordering": ("position", "pk"),
             },
         ),
         migrations.CreateModel(
-            name='Synthesis',
+            name="Synthesis",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('revision', models.PositiveIntegerField(default=0)),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('thinking', 'thinking'), ('writing', 'writing'), ('ended', 'ended')], default='waiting', max_length=10)),
-                ('outcome', models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled')], max_length=10)),
-                ('error', models.TextField(blank=True)),
-                ('text', models.TextField(blank=True)),
-                ('started', models.DateTimeField(null=True)),
-                ('first_token', models.DateTimeField(null=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('tokens', models.PositiveIntegerField(default=0, help_text='Pieces of text that came, thinking included.')),
-                ('input_tokens', models.PositiveIntegerField(null=True)),
-                ('output_tokens', models.PositiveIntegerField(null=True)),
-                ('cost', models.PositiveBigIntegerField(help_text='Micro-dollars.', null=True)),
-                ('estimated', models.BooleanField(default=False, help_text='The provider told no usage; tokens are estimated.')),
-                ('deliberation', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='synthesis', to='council.deliberation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveIntegerField(default=0)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "waiting"),
+                            ("thinking", "thinking"),
+                            ("writing", "writing"),
+                            ("ended", "ended"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("complete", "complete"),
+                            ("truncated", "truncated"),
+                            ("refused", "refused"),
+                            ("filtered", "filtered"),
+                            ("empty", "empty"),
+                            ("failed", "failed"),
+                            ("timed_out", "timed_out"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                ("text", models.TextField(blank=True)),
+                ("started", models.DateTimeField(null=True)),
+                ("first_token", models.DateTimeField(null=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "tokens",
+                    models.PositiveIntegerField(default=0, help_text="Pieces of text that came, thinking included."),
+                ),
+                ("input_tokens", models.PositiveIntegerField(null=True)),
+                ("output_tokens", models.PositiveIntegerField(null=True)),
+                ("cost", models.PositiveBigIntegerField(help_text="Micro-dollars.", null=True)),
+                (
+                    "estimated",
+                    models.BooleanField(default=False, help_text="The provider told no usage; tokens are estimated."),
+                ),
+                (
+                    "deliberation",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="synthesis", to="council.deliberation"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'syntheses',
+                "verbose_name_plural": "syntheses",
             },
         ),
         migrations.AddConstraint(
-            model_name='council',
-            constraint=models.UniqueConstraint(condition=models.Q(('default', True)), fields=('default',), name='one_default_council'),
+            model_name="council",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("default", True)), fields=("default",), name="one_default_council"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deliberation',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ('queued', 'running'))), fields=('scope',), name='one_unfinished_deliberation'),
+            model_name="deliberation",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status__in", ("queued", "running"))),
+                fields=("scope",),
+                name="one_unfinished_deliberation",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='answer',
-            constraint=models.UniqueConstraint(fields=('deliberation', 'seat'), name='one_answer_a_seat'),
+            model_name="answer",
+            constraint=models.UniqueConstraint(fields=("deliberation", "seat"), name="one_answer_a_seat"),
         ),
         migrations.AddConstraint(
-            model_name='languagemodel',
-            constraint=models.UniqueConstraint(fields=('provider', 'model_id'), name='model_once_a_provider'),
+            model_name="languagemodel",
+            constraint=models.UniqueConstraint(fields=("provider", "model_id"), name="model_once_a_provider"),
         ),
         migrations.AddConstraint(
-            model_name='review',
-            constraint=models.UniqueConstraint(fields=('deliberation', 'seat'), name='one_review_a_seat'),
+            model_name="review",
+            constraint=models.UniqueConstraint(fields=("deliberation", "seat"), name="one_review_a_seat"),
         ),
         migrations.AddConstraint(
-            model_name='seat',
-            constraint=models.UniqueConstraint(condition=models.Q(('role', 'chairman')), fields=('council',), name='one_chairman_a_council'),
+            model_name="seat",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("role", "chairman")), fields=("council",), name="one_chairman_a_council"
+            ),
         ),
     ]

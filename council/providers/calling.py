@@ -60,8 +60,8 @@ class Attempt:
 class Observer(Protocol):
     """Who is told of a call: before an attempt is sent, at each piece, and when the attempt has ended."""
 
-    async def sending(self) -> None:
-        """An attempt is about to be sent."""
+    async def sending(self) -> Endpoint:
+        """An attempt is about to be sent; says where to. Raises a ProviderError where there is nowhere to send it."""
 
     def grew(self, text: str, *, thinking: bool) -> None:
         """A piece came; called on the loop, for every piece."""
@@ -70,9 +70,7 @@ class Observer(Protocol):
         """The attempt is over."""
 
 
-async def call(
-    client: httpx.AsyncClient, endpoint: Endpoint, request: Request, deadlines: Deadlines, observer: Observer
-) -> Attempt:
+async def call(client: httpx.AsyncClient, request: Request, deadlines: Deadlines, observer: Observer) -> Attempt:
     """Ask until there is a reply or nothing more to try, and return the last attempt; its outcome says how it went.
 
     Raises CancelledError alone, after the attempt under way was reported with what had come.
@@ -83,7 +81,7 @@ async def call(
             on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
         ):
             with retrying:
-                attempt, request = await _once(client, endpoint, request, deadlines, observer)
+                attempt, request = await _once(client, request, deadlines, observer)
     except _Retry as failed:
         attempt = failed.attempt
     return attempt
@@ -105,11 +103,11 @@ def _wait_before_retry(error: Exception) -> bool | float:
 
 
 async def _once(
-    client: httpx.AsyncClient, endpoint: Endpoint, request: Request, deadlines: Deadlines, observer: Observer
+    client: httpx.AsyncClient, request: Request, deadlines: Deadlines, observer: Observer
 ) -> tuple[Attempt, Request]:
     attempt = Attempt()
-    await observer.sending()
     try:
+        endpoint = await observer.sending()
         async with asyncio.timeout(deadlines.call):
             async with aclosing(chat.stream(client, endpoint, request)) as pieces:
                 await _read(pieces, attempt, deadlines, observer)
@@ -120,9 +118,9 @@ async def _once(
     except errors.SchemaRefused:
         attempt.error = "The provider does not take a JSON schema; it was asked again without."
         await observer.ended(attempt)
-        return await _once(client, endpoint, replace(request, schema=None), deadlines, observer)
+        return await _once(client, replace(request, schema=None), deadlines, observer)
     except errors.ProviderError as error:
-        attempt.error = str(error)
+        attempt.error = chat.without_key(str(error), endpoint)
         attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
         wait = error.after if isinstance(error, errors.RateLimited) else None
         if error.retry and attempt.first_token is None and (wait or 0.0) <= LONGEST_WAIT:
@@ -137,42 +135,83 @@ async def _once(
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:
-    loop = asyncio.get_running_loop()
+    """Take the pieces in. Raises TimeoutError after a silence that is too long, with words in the attempt."""
     try:
         async with asyncio.timeout(deadlines.first_token) as patience:
-            async for piece in pieces:
-                if piece.text or piece.thinking or piece.refusal:
-                    if attempt.first_token is None:
-                        attempt.first_token = monotonic()
-                    patience.reschedule(loop.time() + deadlines.between_tokens)
-                    attempt.pieces += 1
-                    if piece.text:
-                        text = piece.text[: TEXT_CHARACTERS - attempt.characters]
-                        attempt.parts.append(text)
-                        attempt.characters += len(text)
-                        observer.grew(text, thinking=False)
-                    else:
-                        attempt.thought = attempt.thought or bool(piece.thinking)
-                        attempt.refusal = (attempt.refusal + piece.refusal)[:REFUSAL_CHARACTERS]
-                        observer.grew("", thinking=True)
-                if piece.finish is not None:
-                    attempt.finish = piece.finish
-                if piece.usage is not None:
-                    attempt.usage = piece.usage
-                if piece.generation:
-                    attempt.generation = piece.generation[:200]
-                if attempt.characters >= TEXT_CHARACTERS:
-                    attempt.finish = Outcome.TRUNCATED
-                    attempt.error = "The answer was longer than two million characters and was cut there."
-                    break
+            sitter = _Patience(patience, deadlines.between_tokens)
+            try:
+                async for piece in pieces:
+                    if piece.text or piece.thinking or piece.refusal:
+                        sitter.heard()
+                        _take(piece, attempt, observer)
+                    if piece.finish is not None:
+                        attempt.finish = piece.finish
+                    if piece.usage is not None:
+                        attempt.usage = piece.usage
+                    if piece.generation and not attempt.generation:
+                        attempt.generation = piece.generation[:200]
+                    if attempt.characters >= TEXT_CHARACTERS:
+                        attempt.finish = Outcome.TRUNCATED
+                        attempt.error = "The answer was longer than two million characters and was cut there."
+                        break
+            finally:
+                sitter.leave()
     except TimeoutError:
-        waited = deadlines.first_token if attempt.first_token is None else deadlines.between_tokens
         attempt.error = (
-            f"The model gave no sign of life for {waited:.0f} seconds."
+            f"The model gave no sign of life for {deadlines.first_token:.0f} seconds."
             if attempt.first_token is None
-            else f"The model fell silent for {waited:.0f} seconds."
+            else f"The model fell silent for {deadlines.between_tokens:.0f} seconds."
         )
         raise
+
+
+def _take(piece: Piece, attempt: Attempt, observer: Observer) -> None:
+    if attempt.first_token is None:
+        attempt.first_token = monotonic()
+    attempt.pieces += 1
+    if piece.text:
+        text = piece.text[: TEXT_CHARACTERS - attempt.characters]
+        attempt.parts.append(text)
+        attempt.characters += len(text)
+        observer.grew(text, thinking=False)
+    else:
+        attempt.thought = attempt.thought or bool(piece.thinking)
+        attempt.refusal = (attempt.refusal + piece.refusal)[:REFUSAL_CHARACTERS]
+        observer.grew("", thinking=True)
+
+
+class _Patience:
+    """Moves a timeout on with each sign of life, but touches the loop's timers once in a while only.
+
+    Rescheduling for each token cost a tenth of its processor time.
+    """
+
+    def __init__(self, timeout: asyncio.Timeout, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._seconds = seconds
+        self._last: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def heard(self) -> None:
+        """A sign of life came."""
+        first = self._last is None
+        self._last = self._loop.time()
+        if first:
+            self._timeout.reschedule(None)
+            self._timer = self._loop.call_at(self._last + self._seconds, self._look)
+
+    def _look(self) -> None:
+        due = (self._last or 0.0) + self._seconds
+        if due <= self._loop.time():
+            self._timeout.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_at(due, self._look)
+
+    def leave(self) -> None:
+        """Nothing more is waited for."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _conclude(attempt: Attempt) -> None:

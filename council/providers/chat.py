@@ -4,11 +4,14 @@ One client for the life of the process: building one costs a TLS context, 20 ms 
 aiohttp, whose reading of a stream costs half the processor time of httpx's own transport (docs/performance.md).
 """
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
@@ -21,6 +24,8 @@ CONNECT_SECONDS = 10.0
 CONNECTIONS = 2000
 """To all providers together; more calls than that wait for a place."""
 ERROR_BYTES = 20_000
+SECRET_CHARACTERS = 8
+DRAIN_SECONDS = 0.5
 
 _FINISHES = {
     "stop": Outcome.COMPLETE,
@@ -127,18 +132,36 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
                 raise await failure(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
-            async for event in EventSource(response).aiter_sse():
+            events = EventSource(response).aiter_sse()
+            async for event in events:
                 if event.data == "[DONE]":
+                    await _drain(events)
                     return
                 if event.data:
                     yield _piece(event.data)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
-    except httpx.TransportError as error:
-        # Often a connection that was kept too long: the server had closed it just before.
-        raise (errors.BrokeOff if begun else errors.HungUp) from error
     except (SSEError, httpx.DecodingError) as error:
         raise errors.NotTheProtocol from error
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
+        raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
+
+
+async def _drain(events: AsyncGenerator[Any, None]) -> None:
+    """Read the little that follows the last event: only what was read to its end leaves a connection to be kept."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in events:
+                pass
+
+
+def _not_begun(error: Exception, base_url: str) -> errors.ProviderError:
+    """What it means that nothing came back."""
+    # The transport calls these a timeout too. Often the connection was kept too long, and just then closed.
+    if isinstance(error.__cause__, aiohttp.ServerDisconnectedError) or type(error.__cause__) is aiohttp.ClientOSError:
+        return errors.HungUp()
+    # What it has no name for in httpx: an answer that is not HTTP.
+    if isinstance(error, aiohttp.ClientError):
+        return errors.NotTheProtocol()
+    return errors.Unreachable(no_way_to(base_url))
 
 
 def _piece(data: str) -> Piece:
@@ -162,9 +185,10 @@ def _piece(data: str) -> Piece:
     if finish == "error":
         raise errors.ServerFailed(_words(choice.get("error")) or "The provider failed while the model was writing.")
     usage = chunk.get("usage")
+    text = _text(delta.get("content"))
     return Piece(
-        text=_text(delta.get("content")),
-        thinking=_text(delta.get("reasoning") or delta.get("reasoning_content")) or _details(delta),
+        text=text,
+        thinking="" if text else _thinking(delta),
         refusal=_text(delta.get("refusal")),
         finish=_FINISHES.get(finish, Outcome.COMPLETE) if finish and isinstance(finish, str) else None,
         generation=_text(chunk.get("id")),
@@ -172,15 +196,22 @@ def _piece(data: str) -> Piece:
     )
 
 
+def _thinking(delta: dict[str, Any]) -> str:
+    """Reasoning, by whichever of its names it comes: a sign of life."""
+    thinking = _text(delta.get("reasoning") or delta.get("reasoning_content"))
+    details = delta.get("reasoning_details")
+    if thinking or not isinstance(details, list):
+        return thinking
+    return "".join(_text(each.get("text") or each.get("summary")) or "…" for each in details if isinstance(each, dict))
+
+
 def _text(value: object) -> str:
     return clean(value) if isinstance(value, str) else ""
 
 
-def _details(delta: dict[str, Any]) -> str:
-    details = delta.get("reasoning_details")
-    if not isinstance(details, list):
-        return ""
-    return "".join(_text(each.get("text") or each.get("summary")) or "…" for each in details if isinstance(each, dict))
+def without_key(text: str, endpoint: Endpoint) -> str:
+    """The text, should a provider have repeated the key in it. A word that is no secret ("none") stays."""
+    return text.replace(endpoint.api_key, "…") if len(endpoint.api_key) >= SECRET_CHARACTERS else text
 
 
 def no_way_to(base_url: str) -> str:

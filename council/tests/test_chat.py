@@ -100,6 +100,12 @@ class TestWhatComesBack:
                 assert [piece async for piece in chat.stream(client, endpoint(fake.url), REQUEST)]
         assert len({request["connection"] for request in fake.requests()}) == 1
 
+    async def test_one_that_is_never_closed_is_not_waited_for(self, fake, monkeypatch):
+        monkeypatch.setattr(chat, "DRAIN_SECONDS", 0.05)
+        chunk = {"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]}
+        fake.script(events=[[0, chunk], [0, "[DONE]"], [600, chunk]])
+        assert said(await pieces(endpoint(fake.url))) == "Hello."
+
     @pytest.mark.parametrize(
         ("finish", "outcome"),
         [
@@ -196,7 +202,9 @@ class TestWhatComesBack:
 
     async def test_comments_and_other_fields_are_passed_over(self, fake):
         chunk = {"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]}
-        stream = f": OPENROUTER PROCESSING\n\nid: 1\nevent: message\nretry: 5\ndata: {json.dumps(chunk)}\n\ndata:[DONE]\n\n"
+        stream = (
+            f": OPENROUTER PROCESSING\n\nid: 1\nevent: message\nretry: 5\ndata: {json.dumps(chunk)}\n\ndata:[DONE]\n\n"
+        )
         fake.script(raw=[[0, stream.encode()]])
         assert said(await pieces(endpoint(fake.url))) == "Hello."
 
@@ -270,8 +278,34 @@ class TestWhatAStatusMeans:
             await pieces(endpoint(fake.url))
 
     @pytest.mark.parametrize(
+        "answer",
+        [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000 + b"\r\n\r\n", b"\x15\x03\x01"],
+    )
+    async def test_what_is_not_http(self, fake, answer):
+        fake.script(raw=[[0, answer]], bare=True)
+        with pytest.raises((errors.NotTheProtocol, errors.HungUp)):
+            await pieces(endpoint(fake.url))
+
+    async def test_a_body_that_does_not_unpack(self, fake):
+        fake.script(raw=[[0, b"not gzip"]], headers={"Content-Encoding": "gzip"})
+        with pytest.raises(errors.NotTheProtocol):
+            await pieces(endpoint(fake.url))
+
+    async def test_an_error_cut_off_in_its_body(self, fake):
+        head = b"HTTP/1.1 500 No\r\nContent-Length: 900\r\nContent-Type: application/json\r\n\r\n{"
+        fake.script(raw=[[0, head]], bare=True)
+        with pytest.raises(errors.BrokeOff):
+            await pieces(endpoint(fake.url))
+
+    @pytest.mark.parametrize(
         "url",
-        ["http://127.0.0.1:9/v1", "http://no.such.host.invalid/v1", "http://127.0.0.1:99999/v1", "ftp://127.0.0.1/v1", ""],
+        [
+            "http://127.0.0.1:9/v1",
+            "http://no.such.host.invalid/v1",
+            "http://127.0.0.1:99999/v1",
+            "ftp://127.0.0.1/v1",
+            "",
+        ],
     )
     async def test_an_address_that_leads_nowhere(self, url):
         with pytest.raises(errors.Unreachable, match="cannot be reached. Is it up, and is its address right"):

@@ -158,9 +158,10 @@ class TestAReview:
             return content(prompts.review(made, made.members[0], [answer(n, text) for n, text in enumerate(texts)]))
 
         assert "[cut here" not in shown("short", "b" * 2000, "short")
-        assert shown("short", "b" * 9000, "short").count("b" * 50) > shown("b" * 9000, "b" * 9000, "short").count(
-            "b" * 50
-        ) * 0.8
+        assert (
+            shown("short", "b" * 9000, "short").count("b" * 50)
+            > shown("b" * 9000, "b" * 9000, "short").count("b" * 50) * 0.8
+        )
 
     def test_a_cut_never_goes_through_a_character(self):
         made = plan(3, context=2000)
@@ -180,8 +181,9 @@ class TestTheSynthesis:
         text = content(synthesis(made, [answer(n) for n in range(3)], reviews))
         zero, one, two = made.common
         assert f"begin answer {two} -----\nIt is Rayleigh scattering, number 2." in text
-        assert f"begin review by the author of {one} -----\nI like {two} best.\n\nIts ballot: {zero} = {two}" in text or (
-            f"begin review by the author of {one} -----\nI like {two} best.\n\nIts ballot: {two} = {zero}" in text
+        assert (
+            f"begin review by the author of {one} -----\nI like {two} best.\n\nIts ballot: {zero} = {two}" in text
+            or (f"begin review by the author of {one} -----\nI like {two} best.\n\nIts ballot: {two} = {zero}" in text)
         )
         assert f"Its ballot: {two} > {zero} > {one}" in text
         assert f"1. {two}: 1.25\n2. {zero}: 1.75\n3. {one}: 3.00" in text
@@ -206,7 +208,9 @@ class TestTheSynthesis:
 
     def test_raw_json_of_a_review_is_not_passed_on(self):
         made = plan(2)
-        text = content(synthesis(made, [answer(0), answer(1)], [review(0, (0,), text='{"critique": "Good.", "ranking": []}')]))
+        text = content(
+            synthesis(made, [answer(0), answer(1)], [review(0, (0,), text='{"critique": "Good.", "ranking": []}')])
+        )
         assert "Good." in text
         assert '"ranking"' not in text
 

@@ -13,6 +13,9 @@
   };
   const stored = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
 
+  /* So that "Today" in the history is the reader's today. */
+  document.cookie = `zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}; path=/; max-age=31536000; samesite=lax`;
+
   /* Where CSS cannot size a box by its content: ten lines at most, which is its max-height. */
   const grow = () => {
     if (CSS.supports("field-sizing", "content")) return;

@@ -112,8 +112,7 @@
   document.addEventListener("selectionchange", () => { if (!getSelection().isCollapsed) release(); });
   addEventListener("scrollend", near);
   latest.addEventListener("click", () => {
-    const answer = growing() ?? [...document.querySelectorAll(".answer")].pop();
-    if (news) answer?.closest(".turn").scrollIntoView();
+    if (news) [...document.querySelectorAll(".turn > .main")].pop().scrollIntoView();
     news = "";
     following = true;
     follow();
@@ -134,6 +133,14 @@
     const edge = box.getBoundingClientRect().top;
     return [...box.querySelectorAll(":scope > *")].find((each) => each.getBoundingClientRect().bottom > edge + 8) ?? box;
   };
+  /* What the reader has before the eyes, if it is evidence. */
+  const evidence = () => {
+    for (const share of [0.2, 0.5, 0.75]) {
+      const found = document.elementFromPoint(innerWidth * 0.6, innerHeight * share)?.closest(".turn.unfinished .evidence *");
+      if (found) return found;
+    }
+    return null;
+  };
   let before;
   const look = () => {
     const cards = [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
@@ -144,9 +151,11 @@
       before.boxes.push({ id: card.id, end: atEnd(box), top: box.scrollTop });
       if (!before.reading && inside(card, box)) {
         const block = topmost(box);
-        before.reading = { id: card.id, block, y: block.getBoundingClientRect().top };
+        before.reading = { card, block, y: block.getBoundingClientRect().top };
       }
     }
+    const block = before.reading ? null : evidence();
+    if (block) before.reading = { card: block, block, y: block.getBoundingClientRect().top };
   };
   const settle = () => {
     if (!before) return;
@@ -162,11 +171,10 @@
   const stage = (words, reading) => {
     say(words);
     news = "";
-    const card = reading && document.getElementById(reading.id);
-    const fold = card?.closest("details");
+    const fold = reading?.card.isConnected && reading.card.closest("details");
     if (!fold) return;
     fold.open = true;
-    const block = reading.block.isConnected ? reading.block : card;
+    const block = reading.block.isConnected ? reading.block : reading.card;
     scrollBy({ top: block.getBoundingClientRect().top - reading.y, behavior: "instant" });
     release();
     news = words;

@@ -1,0 +1,98 @@
+"""The whole site for the browser: `manage.py up` in a process of its own on the test database, over a fake provider."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.core.management import call_command
+from django.db import connection
+
+from bench.provider import Provider
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Site:
+    """Its address, and the provider that its councils ask."""
+
+    url: str
+    provider: Provider
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]:
+    """A module's own: its worker would carry out the jobs of other tests too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    database = connection.settings_dict
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}",
+        "VAR_DIR": str(tmp_path_factory.mktemp("site")),
+        "PORT": port,
+    }
+    if database["PORT"]:
+        environment["DATABASE_URL"] += f" port={database['PORT']} password={database['PASSWORD']}"
+    # Playwright keeps a loop running in this thread, where Django would refuse to touch the database.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with Provider() as provider, django_db_blocker.unblock():
+        up = subprocess.Popen(
+            [sys.executable, "manage.py", "up", "--no-practice"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            said = []
+            while not said or not said[-1].startswith("Open "):
+                said.append(up.stdout.readline())
+                assert said[-1], "".join(said)
+            reader = threading.Thread(target=lambda: said.extend(up.stdout), daemon=True)
+            reader.start()
+            yield Site(f"http://localhost:{port}", provider)
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(30)
+            reader.join(5)
+            up.stdout.close()
+            os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
+            call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
+            with connection.cursor() as cursor:
+                cursor.execute("DELETE FROM procrastinate_jobs")
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path):
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    arguments += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=arguments)
+        yield browser
+        browser.close()
+
+
+def session_of(user) -> str:
+    """The cookie of someone who has signed in."""
+    from django.contrib.sessions.backends.db import SessionStore
+
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return session.session_key

@@ -1,0 +1,96 @@
+import pytest
+
+from council import defaults, plans
+from council.models import Council, LanguageModel, Provider
+from council.tests import rosters
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def keyed(settings, monkeypatch, fake):
+    settings.OPENROUTER_API_KEY = "sk-or-from-the-environment"
+    monkeypatch.setattr(defaults, "OPENROUTER", fake.url)
+    fake.configure(models=[{"id": "openai/gpt-5.1", "name": "OpenAI: GPT-5.1", "context_length": 410_000}])
+    return fake
+
+
+def default():
+    return Council.objects.get(default=True).slug
+
+
+def test_without_a_key_there_is_the_practice_council(settings):
+    settings.OPENROUTER_API_KEY = ""
+    defaults.ensure_council(practice=True)
+    (council,) = Council.objects.all()
+    members, chairman = plans.line_up(council)
+    assert [str(seat) for seat in [*members, chairman]] == ["Plain", "Careful", "Lively", "Chairman"]
+    assert Provider.objects.get().kind == Provider.Kind.PRACTICE
+    assert default() == "practice"
+
+
+def test_with_a_key_there_is_the_frontier_council_too_and_before_it(keyed):
+    defaults.ensure_council(practice=True)
+    members, chairman = plans.line_up(Council.objects.get(slug="frontier"))
+    assert [str(seat) for seat in members] == ["GPT-5.1", "Gemini 3 Pro", "Claude Sonnet 4.5", "Grok 4"]
+    assert str(chairman) == "Gemini 3 Pro"
+    assert Provider.objects.get(slug="openrouter").api_key == "sk-or-from-the-environment"
+    assert default() == "frontier"
+    assert Council.objects.count() == 2
+
+
+def test_figures_are_refreshed_where_the_provider_can_be_reached(keyed):
+    defaults.ensure_council(practice=False)
+    assert LanguageModel.objects.get(slug="gpt-5-1").context == 410_000
+
+
+def test_and_stay_as_they_are_where_it_cannot(keyed, monkeypatch, caplog):
+    monkeypatch.setattr(defaults, "OPENROUTER", "http://127.0.0.1:9/v1")
+    defaults.ensure_council(practice=False)
+    assert LanguageModel.objects.get(slug="gpt-5-1").context == 400_000
+    assert "cannot be reached" in caplog.text
+    assert "sk-or" not in caplog.text
+
+
+def test_a_second_start_changes_nothing_that_an_administrator_made(keyed):
+    defaults.ensure_council(practice=True)
+    Council.objects.update(name="Ours")
+    Provider.objects.update(api_key="sk-another", enabled=False)
+    LanguageModel.objects.update(name="Ours")
+    Council.objects.get(slug="frontier").seats.first().delete()
+    asked = len(keyed.requests())
+    defaults.ensure_council(practice=True)
+    assert set(Council.objects.values_list("name", flat=True)) == {"Ours"}
+    assert {provider.api_key for provider in Provider.objects.all()} == {"sk-another"}
+    assert set(LanguageModel.objects.values_list("name", flat=True)) == {"Ours"}
+    assert Council.objects.get(slug="frontier").seats.count() == 4
+    assert len(keyed.requests()) == asked
+
+
+def test_a_key_that_comes_later_brings_the_frontier_council_and_makes_it_the_default(settings, keyed):
+    settings.OPENROUTER_API_KEY = ""
+    defaults.ensure_council(practice=True)
+    settings.OPENROUTER_API_KEY = "sk-or-later"
+    defaults.ensure_council(practice=True)
+    assert default() == "frontier"
+
+
+def test_an_administrators_default_stays_the_default(keyed):
+    rosters.council(rosters.provider(), slug="ours", default=True)
+    defaults.ensure_council(practice=True)
+    assert default() == "ours"
+
+
+def test_where_the_practice_model_cannot_run_its_council_is_not_offered(settings):
+    settings.OPENROUTER_API_KEY = ""
+    defaults.ensure_council(practice=True)
+    defaults.ensure_council(practice=False)
+    council = Council.objects.get()
+    assert not council.enabled
+    assert not council.default
+
+
+def test_without_anything_there_is_no_council(settings):
+    settings.OPENROUTER_API_KEY = ""
+    defaults.ensure_council(practice=False)
+    assert not Council.objects.exists()
