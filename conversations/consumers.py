@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -19,8 +20,10 @@ from conversations.models import Conversation
 
 logger = logging.getLogger(__name__)
 
-# Reading needs no thread of its own choosing; the shared one would make all viewers wait for each other.
-in_any_thread = partial(database_sync_to_async, thread_sensitive=False)
+# Viewers are brought up to date in one thread: it is work of the processor, and where many pages change at the same
+# moment the deliberations themselves must not wait for it.
+_reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="viewers")
+read = partial(database_sync_to_async, thread_sensitive=False, executor=_reading)
 
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
@@ -119,11 +122,11 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         }
         await self.send(text_data=orjson.dumps(data).decode())
 
-    @in_any_thread
+    @read
     def _conversation(self) -> Conversation | None:
         return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
 
-    @in_any_thread
+    @read
     def _changes(self) -> Changes | None:
         conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
         return since(conversation, self.known) if conversation else None

@@ -14,6 +14,7 @@ import httpx
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum
 from django.forms.models import BaseInlineFormSet
@@ -71,7 +72,7 @@ class ProviderForm(forms.ModelForm):
         required=False,
         max_length=200,
         help_text=Provider._meta.get_field("base_url").help_text,
-        widget=admin.widgets.AdminTextInputWidget,
+        widget=AdminTextInputWidget,
     )
     new_key = forms.CharField(
         label=gettext_lazy("API key"),
@@ -420,10 +421,20 @@ class SeatInline(admin.TabularInline):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A row of a table has little room for a text."""
-        if db_field.name == "system_prompt":
-            kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "cols": 40})
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        """A row of a table has little room, and a seat has much to say."""
+        match db_field.name:
+            case "name":
+                kwargs["widget"] = forms.TextInput(attrs={"size": 14})
+            case "temperature":
+                kwargs["widget"] = forms.NumberInput(attrs={"class": "vIntegerField", "step": "any"})
+            case "system_prompt":
+                kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "cols": 28})
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "language_model":
+            # The catalogue is edited in its own place.
+            field.widget.can_add_related = field.widget.can_change_related = False
+            field.widget.can_delete_related = field.widget.can_view_related = False
+        return field
 
 
 class CouncilForm(forms.ModelForm):

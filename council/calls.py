@@ -19,7 +19,7 @@ from django.utils import timezone
 from council import plans, practice, record
 from council.core.errors import ProviderGone
 from council.core.events import TextGrew
-from council.core.values import CHAIRMAN, Outcome, Reply, Request, Slot, Stage, Usage
+from council.core.values import CHAIRMAN, Reply, Request, Slot, Stage, Usage
 from council.models import Call, LanguageModel, Provider
 from council.plans import ModelSnapshot
 from council.providers import calling, chat
@@ -159,7 +159,11 @@ class _Ledger:
 
     async def sending(self) -> Endpoint:
         self.first_token = None
-        self.call, provider = await in_thread(record.sending, self.purpose, self.model, **self.row)
+        try:
+            self.call, provider = await in_thread(record.sending, self.purpose, self.model, **self.row)
+        except ImproperlyConfigured as error:
+            logger.exception("The API key of %s cannot be read", self.model.provider_name)
+            raise ProviderGone("The provider's API key cannot be read. An administrator can enter it again.") from error
         if provider is None:
             raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
         return await _endpoint(self.model, provider)

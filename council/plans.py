@@ -59,7 +59,7 @@ def snapshot(model: LanguageModel) -> ModelSnapshot:
         output_price=model.output_price,
         temperature=model.temperature,
         usage_in_stream=model.usage_in_stream,
-        max_tokens_field=model.max_tokens_field,
+        max_tokens_field=str(model.max_tokens_field),  # a fresh row has an enum there, which is no key of JSON
         effort=model.effort,
         first_token_seconds=model.first_token_seconds,
         between_tokens_seconds=model.between_tokens_seconds,

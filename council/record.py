@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Exists
 from django.utils import timezone
 
 from council.core.errors import Stale
@@ -238,7 +239,7 @@ class Recorder:
             by_seat = "" if stage is Stage.SYNTHESISING else "AND row.seat = grown.seat"
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "
+                    f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "  # noqa: S608  # own names
                     "first_token = grown.first_token, revision = %s "
                     "FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::text[], %s::timestamptz[]) "
                     "AS grown (seat, text, tokens, state, first_token) "
@@ -312,18 +313,20 @@ def sending(
     purpose: str, model: ModelSnapshot, *, deliberation_id: Any = None, seat: int | None = None, fence: int = 0
 ) -> tuple[int, Provider | None]:
     """Write the row of a call that is about to be sent; its id, and the provider as it is now (None: gone or off)."""
-    provider = Provider.objects.filter(pk=model.provider, enabled=True).first()
+    # The model may have been deleted since the plan was made, and its provider with it.
+    left = Exists(LanguageModel.objects.filter(pk=model.pk))
+    provider = Provider.objects.filter(pk=model.provider).annotate(model_left=left).first()
     call = Call.objects.create(
         deliberation_id=deliberation_id,
         purpose=purpose,
         seat=None if seat == CHAIRMAN else seat,
         fence=fence,
-        language_model_id=model.pk,
+        language_model_id=model.pk if provider and provider.model_left else None,
         model_name=model.name,
         provider_name=model.provider_name,
         sent=timezone.now(),
     )
-    return call.pk, provider
+    return call.pk, provider if provider and provider.enabled else None
 
 
 @dataclass(frozen=True, slots=True)

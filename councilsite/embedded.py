@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Callable
 
 from twisted.internet import asyncioreactor
@@ -19,6 +20,8 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
 
     Raises RuntimeError if the worker cannot go on.
     """
+    # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
+    sys.setswitchinterval(0.001)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         # Twisted has one reactor in a process, chosen before anything of it is imported.

@@ -67,11 +67,11 @@ def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]
             up.wait(30)
             reader.join(5)
             up.stdout.close()
-            os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
             call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
             with connection.cursor() as cursor:
                 cursor.execute("DELETE FROM procrastinate_jobs")
             connection.close()
+            os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
 
 
 @pytest.fixture(scope="module")

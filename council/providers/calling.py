@@ -105,7 +105,7 @@ def _wait_before_retry(error: Exception) -> bool | float:
 async def _once(
     client: httpx.AsyncClient, request: Request, deadlines: Deadlines, observer: Observer
 ) -> tuple[Attempt, Request]:
-    attempt = Attempt()
+    attempt, endpoint = Attempt(), None
     try:
         endpoint = await observer.sending()
         async with asyncio.timeout(deadlines.call):
@@ -120,7 +120,7 @@ async def _once(
         await observer.ended(attempt)
         return await _once(client, replace(request, schema=None), deadlines, observer)
     except errors.ProviderError as error:
-        attempt.error = chat.without_key(str(error), endpoint)
+        attempt.error = chat.without_key(str(error), endpoint) if endpoint else str(error)
         attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
         wait = error.after if isinstance(error, errors.RateLimited) else None
         if error.retry and attempt.first_token is None and (wait or 0.0) <= LONGEST_WAIT:

@@ -1,6 +1,8 @@
 """Plans, answers and reviews for tests of the engine, without a database."""
 
+import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,13 @@ from council.core.values import (
     Review,
     Seat,
 )
+
+
+async def until(happened: Callable[[], Any]) -> None:
+    """Wait for it; the loop goes on, and a look may take its time."""
+    while not await asyncio.to_thread(happened):  # noqa: ASYNC110  # what another process sees sets no event here
+        await asyncio.sleep(0.01)
+
 
 NAMES = ("Zeus 9", "Hera Ultra", "Apollo Mini", "Ares-4")
 

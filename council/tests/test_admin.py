@@ -48,14 +48,14 @@ def said(response):
     text = response.content.decode()
     return [
         re.sub(r"\s+", " ", found)
-        for found in re.findall(r'<li class="(?:success|warning|error|info)">(.*?)</li>', text, re.S)
+        for found in re.findall(r'<li class="(?:success|warning|error|info)">(.*?)</li>', text, re.DOTALL)
     ]
 
 
 def errors(response):
     """What a form says is wrong."""
     assert response.status_code == 200
-    found = re.findall(r'<ul class="errorlist[^>]*>(.*?)</ul>', response.content.decode(), re.S)
+    found = re.findall(r'<ul class="errorlist[^>]*>(.*?)</ul>', response.content.decode(), re.DOTALL)
     return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", each) for each in found))
 
 
@@ -448,7 +448,7 @@ class TestCouncils:
 
     def test_a_new_one_begins_with_rows_for_three_members_and_a_chairman(self, admin):
         text = admin.get(url(Council, "add")).content.decode()
-        rows = re.findall(r'<select name="seats-\d-role".*?</select>', text, re.S)
+        rows = re.findall(r'<select name="seats-\d-role".*?</select>', text, re.DOTALL)
         chosen = [re.search(r'value="(\w+)" selected', row)[1] for row in rows]
         assert chosen == ["member", "member", "member", "chairman"]
 

@@ -6,10 +6,12 @@ import json
 import pytest
 import stamina
 
+from council.core import errors
 from council.core.values import Outcome, Request
 from council.providers import calling, chat
 from council.providers.calling import Deadlines
 from council.providers.chat import Endpoint
+from council.tests.making import until
 
 KEY = "sk-secret-0123456789"
 ASK = Request(({"role": "user", "content": "Why?"},), 300)
@@ -21,6 +23,7 @@ class Observer:
     """Keeps what a call tells, and that it tells it in order."""
 
     def __init__(self):
+        self.endpoint = None
         self.attempts = []
         self.grown = []
         self.thinking = 0
@@ -29,6 +32,7 @@ class Observer:
     async def sending(self):
         assert not self.open
         self.open = True
+        return self.endpoint
 
     def grew(self, text, *, thinking):
         assert self.open
@@ -45,9 +49,10 @@ class Observer:
 async def call(url, request=ASK, deadlines=PATIENT, observer=None, **endpoint):
     """The last attempt, and who observed."""
     observer = observer or Observer()
-    where = Endpoint(**{"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint})
+    given = {"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint}
+    observer.endpoint = Endpoint(**given)
     async with chat.new_client() as client:
-        attempt = await calling.call(client, where, request, deadlines, observer)
+        attempt = await calling.call(client, request, deadlines, observer)
     assert not observer.open
     assert attempt is observer.attempts[-1]
     assert attempt.text == "".join(observer.grown)
@@ -177,7 +182,7 @@ class TestTheRetry:
     @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
     async def test_not_where_it_would_be_no_better(self, fake, hasty, status):
         fake.script(status=status, body={"error": {"message": "No."}})
-        attempt, observer = await call(fake.url)
+        attempt, _ = await call(fake.url)
         assert (attempt.outcome, attempt.text) == (Outcome.FAILED, "")
         assert "It says: No." in attempt.error
         assert len(fake.requests()) == 1
@@ -188,6 +193,11 @@ class TestTheRetry:
         assert attempt.outcome is Outcome.COMPLETE
         first, second = fake.requests()
         assert second["received_ns"] - first["last_byte_ns"] >= 990_000_000
+
+    async def test_once_and_no_more(self, fake):
+        fake.script(fault="rate_limited", n=0)
+        await call(fake.url)
+        assert len(fake.requests()) == 2
 
     async def test_not_where_the_wait_would_be_too_long(self, fake):
         fake.script(fault="rate_limited", n=3600)
@@ -231,6 +241,19 @@ class TestTheSchema:
         attempt, _ = await call(fake.url, self.request)
         assert set(json.loads(attempt.text)) == {"critique", "reason"}
         assert len(fake.requests()) == 1
+
+
+async def test_where_there_is_nowhere_to_send_it_the_call_says_so(hasty):
+    class Nowhere(Observer):
+        async def sending(self):
+            await super().sending()
+            raise errors.ProviderGone("Fake has been switched off.")
+
+    observer = Nowhere()
+    async with chat.new_client() as client:
+        attempt = await calling.call(client, ASK, PATIENT, observer)
+    assert (attempt.outcome, attempt.error) == (Outcome.FAILED, "Fake has been switched off.")
+    assert observer.attempts == [attempt]
 
 
 class TestDeadlines:
@@ -359,8 +382,7 @@ class TestStopping:
         fake.configure(tokens_per_second=100, tokens=1000)
         observer = Observer()
         task = asyncio.create_task(call(fake.url, Request(ASK.messages, 1000), observer=observer))
-        while len(observer.grown) < 5:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(observer.grown) >= 5)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -373,8 +395,7 @@ class TestStopping:
         fake.script(fault="no_headers")
         observer = Observer()
         task = asyncio.create_task(call(fake.url, observer=observer))
-        while not await asyncio.to_thread(fake.requests):
-            await asyncio.sleep(0.01)
+        await until(fake.requests)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -385,8 +406,7 @@ class TestStopping:
         fake.script(fault="rate_limited", n=60)
         observer = Observer()
         task = asyncio.create_task(call(fake.url, observer=observer))
-        while not observer.attempts:
-            await asyncio.sleep(0.01)
+        await until(lambda: observer.attempts)
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task])
@@ -403,5 +423,4 @@ class TestStopping:
 
 async def gone(fake):
     """Wait until the provider has seen its client leave."""
-    while not (await asyncio.to_thread(fake.requests))[0]["disconnected"]:
-        await asyncio.sleep(0.01)
+    await until(lambda: fake.requests()[0]["disconnected"])

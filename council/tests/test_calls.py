@@ -11,6 +11,7 @@ from council import calls, plans
 from council.core.values import Outcome, Request
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
+from council.tests.making import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,14 +24,12 @@ def model(fake):
 
 
 def ask(model, request=LONG, snapshot=None, **options):
+    snapshot = snapshot or plans.snapshot(model)
+
     async def one():
         async with calls.connections():
             return await calls.ask_model(
-                snapshot or plans.snapshot(model),
-                model.tokens_per_byte,
-                request,
-                purpose=Call.Purpose.ANSWER,
-                **options,
+                snapshot, model.tokens_per_byte, request, purpose=Call.Purpose.ANSWER, **options
             )
 
     return async_to_sync(one)()
@@ -126,8 +125,7 @@ def test_stopping_leaves_a_row_with_what_was_used(model, fake):
                     grew=lambda text, thinking: grown.append(text),
                 )
             )
-            while len(grown) < 5:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(grown) >= 5)
             task.cancel()
             await asyncio.wait([task])
 
@@ -167,13 +165,26 @@ class TestWhatIsLearnt:
 
 
 class TestAProviderThatIsNotThere:
-    @pytest.mark.parametrize("gone", [{"enabled": False}])
-    def test_it_is_said(self, model, fake, gone):
-        Provider.objects.update(**gone)
+    def test_one_that_is_switched_off_is_not_asked(self, model, fake):
+        Provider.objects.update(enabled=False)
         reply = ask(model)
         assert (reply.outcome, reply.error) == (Outcome.FAILED, "Fake has been removed or switched off.")
         assert not fake.requests()
-        assert not Call.objects.exists()
+        assert (Call.objects.get().state, Call.objects.get().error) == ("ended", reply.error)
+
+    def test_neither_is_one_that_was_deleted(self, model, fake):
+        snapshot = plans.snapshot(model)
+        LanguageModel.objects.all().delete()
+        Provider.objects.all().delete()
+        reply = ask(model, snapshot=snapshot)
+        assert (reply.outcome, reply.error) == (Outcome.FAILED, "Fake has been removed or switched off.")
+        assert (Call.objects.get().language_model, Call.objects.get().model_name) == (None, "Alpha")
+
+    def test_a_model_that_was_deleted_since_the_plan_is_still_asked(self, model, fake):
+        snapshot = plans.snapshot(model)
+        LanguageModel.objects.all().delete()
+        assert ask(model, snapshot=snapshot).outcome is Outcome.COMPLETE
+        assert (Call.objects.get().language_model, Call.objects.get().model_name) == (None, "Alpha")
 
     def test_its_address_and_key_are_those_of_now(self, model, fake):
         snapshot = plans.snapshot(model)
@@ -205,8 +216,7 @@ def test_two_test_calls_at_once_do_not_close_each_others_connections(model, fake
 
     async def both():
         slow = asyncio.create_task(calls.test_call(model))
-        while not await asyncio.to_thread(fake.requests):
-            await asyncio.sleep(0.01)
+        await until(fake.requests)
         return await asyncio.gather(slow, calls.test_call(model))
 
     assert [reply.outcome for reply in async_to_sync(both)()] == [Outcome.COMPLETE] * 2

@@ -12,7 +12,7 @@ from council.core.events import (
     SynthesisFinished,
 )
 from council.core.values import CHAIRMAN, BallotState, Mode, Outcome, Reply, Slot, Stage, Status
-from council.tests.making import plan
+from council.tests.making import plan, until
 
 FAILED = Reply("", Outcome.FAILED, "It is down.")
 
@@ -237,8 +237,7 @@ async def test_stopping_it_stops_every_call_under_way():
             stopped.append(slot.seat)
 
     task = asyncio.create_task(deliberate(council.plan, ask, council.emit))
-    while not council.events:
-        await asyncio.sleep(0)
+    await until(lambda: council.events)
     await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait([task])

@@ -1,3 +1,4 @@
+import contextlib
 import random
 from dataclasses import replace
 
@@ -262,7 +263,7 @@ TEXTS = st.sampled_from(["a", "word ", "日本語 ", "😀", "\n", "{}"])
     system=st.integers(0, 300),
 )
 @settings(max_examples=250, deadline=None, database=None)
-def test_nothing_exceeds_the_room(context, caps, per_byte, members, history, unit, lengths, system):
+def test_nothing_exceeds_the_room(context, caps, per_byte, members, history, unit, lengths, system):  # noqa: PLR0917  # drawn one by one
     caps = min(caps, context // 3)
     made = plan(
         members,
@@ -283,12 +284,8 @@ def test_nothing_exceeds_the_room(context, caps, per_byte, members, history, uni
         asked.append((member, lambda member=member: prompts.review(made, member, answers)))
     asked.append((made.chairman, lambda: synthesis(made, answers, reviews)))
     for seat, make in asked:
-        try:
-            request = make()
-        except PromptTooLong as error:
-            assert str(error)
-        else:
-            assert size(request, seat) <= context
+        with contextlib.suppress(PromptTooLong):
+            assert size(make(), seat) <= context
 
 
 def test_a_plan_survives_storing():

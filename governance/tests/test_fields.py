@@ -66,7 +66,7 @@ def test_without_the_right_key_reading_says_what_to_do_and_nothing_else(field, s
     settings.FIELD_KEYS = [OLD]
     kept = stored(field, SECRET)
     settings.FIELD_KEYS = [NEW]
-    with pytest.raises(ImproperlyConfigured, match="governance.Safe.secret was encrypted with a key that is not in"):
+    with pytest.raises(ImproperlyConfigured, match=r"governance\.Safe\.secret was encrypted with a key that is not in"):
         loaded(field, kept)
 
 
