@@ -21,7 +21,7 @@ check: .venv/test.stamp
 	VAR_DIR=var/check $(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: .venv/test.stamp
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.deliberations
 
 # PYTHON=/path/to/python chooses one; else the first of these that is new enough and has venv.
 .venv/base.stamp: requirements/base.txt

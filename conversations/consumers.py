@@ -54,7 +54,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self._update()
         self.watcher = asyncio.create_task(self._watch())
 
-    async def disconnect(self, code: int) -> None:
+    async def disconnect(self, code: int) -> None:  # noqa: ARG002  # the name is the framework's
         """Leave the group."""
         if self.watcher is not None:
             self.watcher.cancel()

@@ -18,7 +18,7 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from channels.layers import get_channel_layer
@@ -51,7 +51,7 @@ async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
     try:
         layer: Any = get_channel_layer()
         await layer.group_send(group_of(conversation_id), message)
-    except Exception:  # noqa: BLE001  # whatever the layer's client raises, a deliberation goes on without it
+    except Exception:  # whatever the layer's client raises, a deliberation goes on without it
         logger.warning("The channel layer did not take a message for %s", conversation_id, exc_info=True)
 
 
@@ -90,7 +90,7 @@ class Live:
         self._generation = 0
         self._ticker: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Live":
+    async def __aenter__(self) -> Self:
         self._ticker = asyncio.create_task(self._tick())
         self._grown.set()
         return self

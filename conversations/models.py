@@ -46,6 +46,7 @@ class Conversation(models.Model):
         return str(self.id)
 
     def get_absolute_url(self) -> str:
+        """Its page."""
         return reverse("conversation", args=[self.id])
 
 

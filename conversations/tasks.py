@@ -159,6 +159,6 @@ async def title_job(conversation_id: str) -> None:
 
 @app.periodic(cron="17 3 * * *")
 @app.task(name="purge", queue="upkeep", pass_context=False)
-async def purge_job(timestamp: int) -> None:
+async def purge_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
     """Remove for good what was deleted more than thirty days ago."""
     await in_thread(deleting.purge, timezone.now() - deleting.UNDO)

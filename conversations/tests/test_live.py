@@ -123,7 +123,7 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
             await shown._notify()
 
         async def grow(slots, texts):
-            left = {slot: text for slot, text in zip(slots, texts, strict=True)}
+            left = dict(zip(slots, texts, strict=True))
             while left:
                 slot = rng.choice(list(left))
                 size = rng.randint(1, 12)
