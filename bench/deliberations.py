@@ -5,8 +5,8 @@ this process plays the people: each posts a question, opens the conversation's s
 post at the same moment, which is the worst case.
 
 For each load it prints: wall time over the provider's critical path (its slowest answer, slowest review and synthesis),
-the time from the provider's socket to the viewer's for the first token of each call and for all tokens, processor time of
-the site and of its database for a token, memory, and tokens that the finished page lacks.
+the time from the provider's socket to the viewer's for the first token of each call and for all tokens, processor time
+of the site and of its database for a token, memory, and tokens that the finished page lacks.
 """
 
 import argparse

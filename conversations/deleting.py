@@ -27,7 +27,7 @@ def cancel(conversation: Conversation) -> int:
 
 
 def purge(before: datetime) -> int:
-    """Remove for good what was deleted before this time: turns, deliberations and all. Returns how many conversations."""
+    """Remove for good what was deleted before this time: turns, deliberations and all. Returns how many."""
     count = 0
     for conversation in Conversation.objects.filter(deleted__lt=before):
         with transaction.atomic():

@@ -1,8 +1,8 @@
 """A deliberation on its way to its viewers: each event is recorded first and shown then.
 
 Text that grows is shown in frames, one for the whole deliberation: the first text of a slot at once, then at most one
-in INTERVAL seconds. About once in CHECKPOINT seconds the texts are written to their rows. Channel layers lose messages in
-silence, so a frame stands alone: it holds all that grew since the checkpoint before the last one. Events other than
+in INTERVAL seconds. About once in CHECKPOINT seconds the texts are written to their rows. Channel layers lose messages
+in silence, so a frame stands alone: it holds all that grew since the checkpoint before the last one. Events other than
 growth travel as a bare notice of the new revision; each viewer's consumer reads the rows.
 
 What a consumer needs to know of a frame, numbers being revisions of the deliberation:

@@ -66,7 +66,7 @@ The end of {}.
 
 
 class Viewer:
-    """A page that was loaded at some moment, and the real consumer behind its socket, some of whose messages get lost."""
+    """A page that was loaded at some moment, and the real consumer behind its socket, which loses messages."""
 
     def __init__(self, client, conversation, deaf: float, rng: random.Random) -> None:
         self.client, self.conversation, self.deaf, self.rng = client, conversation, deaf, rng
@@ -131,9 +131,8 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
                 left[slot] = left[slot][size:]
                 if not left[slot]:
                     del left[slot]
-                if rng.random() < 0.15:
-                    if frame := shown._frame():
-                        await tell(None, frame)
+                if rng.random() < 0.15 and (frame := shown._frame()):
+                    await tell(None, frame)
                 if rng.random() < 0.04:
                     await shown._write_checkpoint()
                 if rng.random() < 0.01 and len(viewers) < 5:

@@ -24,7 +24,7 @@ from council.core.values import (
 
 async def until(happened: Callable[[], Any]) -> None:
     """Wait for it; the loop goes on, and a look may take its time."""
-    while not await asyncio.to_thread(happened):  # noqa: ASYNC110  # what another process sees sets no event here
+    while not await asyncio.to_thread(happened):  # what another process sees sets no event here
         await asyncio.sleep(0.01)
 
 

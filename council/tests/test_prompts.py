@@ -263,7 +263,7 @@ TEXTS = st.sampled_from(["a", "word ", "日本語 ", "😀", "\n", "{}"])
     system=st.integers(0, 300),
 )
 @settings(max_examples=250, deadline=None, database=None)
-def test_nothing_exceeds_the_room(context, caps, per_byte, members, history, unit, lengths, system):  # noqa: PLR0917  # drawn one by one
+def test_nothing_exceeds_the_room(context, caps, per_byte, members, history, unit, lengths, system):  # drawn one by one
     caps = min(caps, context // 3)
     made = plan(
         members,
