@@ -49,6 +49,8 @@ class Viewer:
     place: str = ""
     page: str = ""
     posted: float = 0.0
+    began_ns: int = 0
+    ended_ns: int = 0
 
     async def ask(self, address: str, start: asyncio.Event) -> None:
         """Post the question and watch to the end."""
@@ -59,6 +61,7 @@ class Viewer:
             form = {"question": self.question, "csrfmiddlewaretoken": token, "council": "bench"}
             await start.wait()
             began = time.perf_counter()
+            self.began_ns = time.time_ns()
             response = await client.post("/", data=form)
             self.posted = time.perf_counter() - began
             if response.status_code != httpx.codes.FOUND:
@@ -66,6 +69,7 @@ class Viewer:
             place = response.headers["location"]
             await self._watch(f"{address.replace('http', 'ws', 1)}/ws{place}?after=0&revision=0", address)
             self.wall = time.perf_counter() - began
+            self.ended_ns = time.time_ns()
             self.place = place
 
     async def look(self, address: str) -> None:
@@ -186,7 +190,7 @@ def _figures(
 ) -> dict[str, Any]:
     requests = provider.requests()
     tokens = sum(each["stamps"] for each in requests)
-    over, share, firsts, lost = [], [], [], 0
+    over, share, gaps, firsts, lost = [], [], [], [], 0
     for viewer in viewers:
         mine = [each for each in requests if viewer.question in json.dumps(each["body"])]
         path = sum(
@@ -194,6 +198,7 @@ def _figures(
         )
         over.append(viewer.wall - path)
         share.append((viewer.wall - path) / path)
+        gaps.append(_gaps(viewer, mine))
         there = {(each.request, each.serial) for each in read_stamps(viewer.page)}
         for each in mine:
             if each["kind"] != "title":
@@ -204,6 +209,7 @@ def _figures(
         "at once": len(viewers),
         "over the critical path, ms": _spread([each * 1000 for each in over]),
         "over, %": round(statistics.mean(share) * 100, 2),
+        "before each stage and the end, ms": [round(statistics.mean(each), 1) for each in zip(*gaps, strict=True)],
         "POST, ms": _spread([viewer.posted * 1000 for viewer in viewers]),
         "first token to viewer, ms": _spread(firsts),
         "token to viewer, ms": _spread(ages),
@@ -215,6 +221,16 @@ def _figures(
         "provider late, ms p99": provider.told()["late_ms"]["p99"],
         "bytes a token": round(sum(viewer.bytes for viewer in viewers) / tokens),
     }
+
+
+def _gaps(viewer: Viewer, requests: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds from the POST to the first answer's call, between the stages, and from the last byte to the end."""
+    edges, before = [], viewer.began_ns
+    for kind in ("answer", "ballot", "synthesis"):
+        calls = [each for each in requests if each["kind"] == kind]
+        edges.append((max(each["received_ns"] for each in calls) - before) / 1e6)
+        before = max(each["last_byte_ns"] for each in calls)
+    return [*edges, (viewer.ended_ns - before) / 1e6]
 
 
 def _seconds(request: dict[str, Any]) -> float:

@@ -131,6 +131,7 @@ def test_a_start_after_a_kill_waits_for_what_was_left(var, starter):
     query(var, "CREATE TABLE kept ()")
     left = server_processes(var)
     process.kill()
+    process.wait()  # while it lives it holds the folder, and we would share its server
     with postgres.serving(var):
         assert not set(server_processes(var)) & set(left)
         assert query(var, "SELECT * FROM kept") == []
