@@ -22,14 +22,14 @@ from typing import Any, Self
 from uuid import UUID
 
 from channels.layers import get_channel_layer
+from django.db import InterfaceError, OperationalError
 
 from conversations.markdown import LiveText
 from conversations.naming import rewriter, slot_id
 from council.core import ballots
-from council.core.errors import Stale
 from council.core.events import Event, StageStarted, TextGrew
-from council.core.values import Plan, Slot, Stage
-from council.record import Claim, Recorder
+from council.core.values import Plan, Slot, Stage, Status
+from council.record import CallEnd, Claim, NewCall, Recorder, SentCall
 from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,14 @@ INTERVAL = 0.1
 TOGETHER = 0.002
 CHECKPOINT = 1.0
 SLOWEST = 0.5
+PATIENCE = 60.0
 LAG_TO_INTERVAL = 10
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def group_of(conversation_id: UUID) -> str:
@@ -73,72 +80,175 @@ class _Growing:
 
 
 class Live:
-    """Records and shows one claimed deliberation. Use as an async context manager around `deliberate`."""
+    """Records and shows one claimed deliberation. Use as an async context manager around `deliberate`.
+
+    One task of its own does all the writing and showing, so that things happen in their order: what is to be recorded
+    is recorded before anything goes out to a provider that stands on it, and before any viewer sees it. Whatever comes
+    in the same moment is written in one transaction.
+    """
 
     def __init__(self, conversation_id: UUID, claim: Claim) -> None:
         self.conversation_id = conversation_id
         self.recorder = Recorder(claim)
         self._plan: Plan = claim.plan
         self._growing: dict[Slot, _Growing] = {}
-        self._writing = asyncio.Lock()
-        self._grown = asyncio.Event()
-        self._urgent = asyncio.Event()
+        self._events: list[Event] = []
+        self._calls: list[tuple[NewCall, asyncio.Future[SentCall]]] = []
+        self._error: Exception | None = None
+        self._ending = False
+        self._woken = asyncio.Event()  # there is something to do
+        self._urgent = asyncio.Event()  # it is worth a frame before its time
+        self._waited_for = asyncio.Event()  # a call waits for its row, or the end for its events
         self._changed = claim.revision
         self._told = 0
-        self._events: list[Event] = []
         self._checkpoint = self._base = claim.revision
+        self._checkpointed = monotonic()
         self._generation = 0
-        self._ticker: asyncio.Task[None] | None = None
+        self._worker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._ticker = asyncio.create_task(self._tick())
-        self._grown.set()
+        self._worker = asyncio.create_task(self._work())
+        self._woken.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-        await self._notify()
+        await self._end()
 
     async def emit(self, event: Event) -> None:
-        """Record an event, then show it; events that come together are written together.
+        """Take an event in. It is recorded before the next call goes out, and then shown.
 
-        Raises Stale where another worker has taken over.
+        Raises what kept an earlier event from being recorded: Stale where another worker has taken over.
         """
+        if self._error:
+            raise self._error
         self._events.append(event)
-        async with self._writing:
-            if self._events:
-                events, self._events = self._events, []
-                await in_thread(self.recorder.write, events)
-                self._changed = self.recorder.revision
+        self._urgent.set()
+        self._woken.set()
+
+    async def sending(self, call: NewCall) -> SentCall:
+        """Record the call, and every event before it. Raises as `emit`."""
+        if self._error:
+            raise self._error
+        sent = asyncio.get_running_loop().create_future()
+        self._calls.append((call, sent))
+        self._hurry()
+        return await sent
+
+    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
+        """Take a piece of text in. On the loop, for every piece, so it only appends."""
+        slot = call.slot
+        assert slot is not None  # noqa: S101  # a deliberation's calls all have one
+        self.recorder.grew(TextGrew(slot, text, thinking))
+        growing = self._growing[slot]
+        growing.pieces += 1
+        growing.changed_at = self._generation
+        growing.grown = True
+        if text:
+            growing.raw.append(text)
+        if not growing.announced:
+            growing.announced = True
+            self._urgent.set()
+        self._woken.set()
+
+    async def ended(self, end: CallEnd) -> None:
+        """Record it together with the event that it brings."""
+        self.recorder.call_ended(end)
+
+    async def finish(self) -> None:
+        """Record and show all that was told. Raises what kept it from being recorded."""
+        await self._end()
+        if self._error:
+            raise self._error
+
+    async def stop(self, status: Status, reason: str) -> None:
+        """End the deliberation before its end, with what had come, and show that."""
+        await self._end()
+        await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
+        self._changed = self.recorder.revision
+        await self._notify()
+
+    async def _end(self) -> None:
+        self._ending = True
+        self._hurry()
+        if self._worker is not None:
+            await self._worker
+
+    def _hurry(self) -> None:
+        self._waited_for.set()
+        self._urgent.set()
+        self._woken.set()
+
+    async def _work(self) -> None:
+        failing_since: float | None = None
+        while not (self._ending and not self._events):
+            await _wait(self._woken, self._next_checkpoint())
+            self._woken.clear()
+            # Members often end, and begin, together: what comes in the same moment goes out together.
+            woken = monotonic()
+            await _wait(self._waited_for, TOGETHER)
+            self._waited_for.clear()
+            # A loop that wakes us late has too much to do: fewer frames, each with more in it.
+            interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * (monotonic() - woken - TOGETHER)))
+            self._urgent.clear()
+            try:
+                await self._write()
+                failing_since = None
+            except (OperationalError, InterfaceError) as error:
+                # The database is away, for a moment as a rule; what came waits here meanwhile.
+                logger.warning("Deliberation %s cannot be written and waits: %s", self.recorder.id, error)
+                failing_since = failing_since or monotonic()
+                if monotonic() - failing_since > PATIENCE:
+                    self._give_up(error)
+                    return
+                self._woken.set()
+                await asyncio.sleep(SLOWEST)
+                continue
+            except Exception as error:  # noqa: BLE001  # Stale as a rule; the engine hears of it
+                self._give_up(error)
+                return
+            await self._show()
+            if not self._ending:
+                await _wait(self._urgent, interval)
+
+    def _give_up(self, error: Exception) -> None:
+        self._error = error
+        for _, sent in self._calls:
+            if not sent.done():
+                sent.set_exception(error)
+
+    async def _write(self) -> None:
+        """Bring the rows up to what happened."""
+        if self._events or self._calls:
+            self._calls = [(call, sent) for call, sent in self._calls if not sent.done()]
+            events, calls = list(self._events), list(self._calls)
+            rows = await in_thread(self.recorder.write, events, [call for call, _ in calls])
+            del self._events[: len(events)], self._calls[: len(calls)]
+            self._changed = self.recorder.revision
+            for event in events:
+                self._follow(event)
+            for (_, sent), row in zip(calls, rows, strict=True):
+                if not sent.done():  # it was stopped meanwhile
+                    sent.set_result(row)
+        if monotonic() - self._checkpointed >= CHECKPOINT:
+            await self._write_checkpoint()
+
+    def _follow(self, event: Event) -> None:
+        """Keep the texts that grow in step with what was recorded."""
         if isinstance(event, StageStarted):
             self._growing = {slot: _Growing(LiveText(rewriter(self._plan, slot))) for slot in self.recorder.growing}
             self._checkpoint = self._base = self.recorder.revision
         else:
             for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:
                 del self._growing[slot]
-        self._grown.set()
 
-    def grew(self, event: TextGrew) -> None:
-        """Take a piece of text in. On the loop, for every piece, so it only appends."""
-        self.recorder.grew(event)
-        growing = self._growing[event.slot]
-        growing.pieces += 1
-        growing.changed_at = self._generation
-        growing.grown = True
-        if event.text:
-            growing.raw.append(event.text)
-        if not growing.announced:
-            growing.announced = True
-            self._urgent.set()
-        self._grown.set()
-
-    async def stop(self, status: Any, reason: str) -> None:
-        """End the deliberation before its end, with what had come, and show that."""
-        async with self._writing:
-            await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
-            self._changed = self.recorder.revision
+    async def _show(self) -> None:
+        try:
+            await self._notify()
+            if frame := self._frame():
+                await tell(self.conversation_id, frame)
+        except Exception:
+            # The deliberation goes on and its end is recorded; viewers look at the rows meanwhile.
+            logger.exception("A frame of deliberation %s was not made", self.recorder.id)
 
     async def _notify(self) -> None:
         """Say that something other than text changed, unless that was said."""
@@ -149,43 +259,21 @@ class Live:
             self.conversation_id, {"type": "changed", "deliberation": self.recorder.id.hex, "revision": self._changed}
         )
 
-    async def _tick(self) -> None:
-        written = monotonic()
-        interval = INTERVAL
-        while True:
-            await self._grown.wait()
-            self._grown.clear()
-            try:
-                if monotonic() - written >= CHECKPOINT:
-                    await self._write_checkpoint()
-                    written = monotonic()
-                # Members often end, and begin, together: what comes in the same moment goes out together.
-                woken = monotonic()
-                await asyncio.sleep(TOGETHER)
-                # A loop that wakes us late has too much to do: fewer frames, each with more in it.
-                interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * (monotonic() - woken - TOGETHER)))
-                self._urgent.clear()
-                await self._notify()
-                if frame := self._frame():
-                    await tell(self.conversation_id, frame)
-            except Stale:
-                return
-            except Exception:
-                # The deliberation goes on and its end is recorded; viewers look at the rows meanwhile.
-                logger.exception("A frame of deliberation %s was not made", self.recorder.id)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    await self._urgent.wait()
+    def _next_checkpoint(self) -> float | None:
+        """Seconds until what grew is written, though nothing more comes; None where all is written."""
+        if not any(growing.dirty for growing in self.recorder.growing.values()):
+            return None
+        return max(0.0, self._checkpointed + CHECKPOINT - monotonic())
 
     async def _write_checkpoint(self) -> None:
-        async with self._writing:
-            snapshot = self.recorder.snapshot()
-            if not snapshot:
-                return
-            marks = {slot: len(self._advance(slot, each).closed) for slot, each in self._growing.items()}
-            self._generation += 1
-            await in_thread(self.recorder.checkpoint, snapshot)
-            self._base, self._checkpoint = self._checkpoint, self.recorder.revision
+        self._checkpointed = monotonic()
+        snapshot = self.recorder.snapshot()
+        if not snapshot:
+            return
+        marks = {slot: len(self._advance(slot, each).closed) for slot, each in self._growing.items()}
+        self._generation += 1
+        await in_thread(self.recorder.checkpoint, snapshot)
+        self._base, self._checkpoint = self._checkpoint, self.recorder.revision
         for slot, growing in self._growing.items():
             growing.mark_before, growing.mark = growing.mark, marks.get(slot, growing.mark)
             growing.grown = True

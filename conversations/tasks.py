@@ -78,9 +78,10 @@ async def deliberate_job(deliberation_id: str) -> None:
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
     async with Live(conversation_id, claim) as live:
-        asker = calls.Asker(claim, live.grew, live.recorder.call_ended)
+        asker = calls.Asker(claim, live)
         try:
             await deliberate(claim.plan, asker.ask, live.emit)
+            await live.finish()
         except asyncio.CancelledError:
             if _stopped_by_a_person(claim.id):
                 await live.stop(Status.CANCELLED, "Stopped. What had come by then is kept.")

@@ -37,7 +37,7 @@ async def suggest(conversation_id: UUID) -> str:
         seat.tokens_per_byte,
         request,
         purpose=Call.Purpose.TITLE,
-        deliberation_id=turn.deliberation_id,
+        journal=calls.Rows(turn.deliberation_id),
     )
     return _tidy(reply.text) if reply.outcome is Outcome.COMPLETE else ""
 

@@ -6,26 +6,25 @@ that is asked of a provider goes this way, a title and an administrator's test c
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from council import plans, practice, record
-from council.core.errors import ProviderGone
-from council.core.events import TextGrew
+from council.core.errors import ProviderGone, UnreadableKey
 from council.core.values import CHAIRMAN, Reply, Request, Slot, Stage, Usage
 from council.models import Call, LanguageModel, Provider
 from council.plans import ModelSnapshot
 from council.providers import calling, chat
 from council.providers.calling import Attempt, Deadlines
 from council.providers.chat import Endpoint
-from council.record import CallEnd
+from council.record import CallEnd, NewCall, SentCall
 from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -70,20 +69,45 @@ async def connections() -> AsyncIterator[None]:
             await practice.stop()
 
 
-def _not_shown(text: str, thinking: bool) -> None:  # noqa: FBT001  # called with what nobody looks at
-    pass
+class Journal(Protocol):
+    """Who keeps what calls do, and shows it: a deliberation's, or for a call that belongs to none, `Rows`."""
+
+    async def sending(self, call: NewCall) -> SentCall:
+        """Write the call's row before anything is sent."""
+
+    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
+        """A piece came. On the loop, for every piece."""
+
+    async def ended(self, end: CallEnd) -> None:
+        """Write how it ended; it may be written later, together with what it brought."""
+
+
+class Rows:
+    """A journal that writes at once and shows nothing: of a title, of a test call."""
+
+    def __init__(self, deliberation_id: Any = None) -> None:
+        self.deliberation_id = deliberation_id
+
+    async def sending(self, call: NewCall) -> SentCall:
+        """Write the row."""
+        (sent,) = await in_thread(record.sending, [call], self.deliberation_id)
+        return sent
+
+    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
+        """Nobody looks."""
+
+    async def ended(self, end: CallEnd) -> None:
+        """Write how it ended, and what it taught."""
+        await in_thread(record.ended, end)
+        await in_thread(record.learn, [end])
 
 
 class Asker:
-    """`ask` for one claimed deliberation.
+    """`ask` for one claimed deliberation."""
 
-    On the loop, `grew` is told of every piece of text, and `keep` of the end of every call.
-    """
-
-    def __init__(self, claim: record.Claim, grew: Callable[[TextGrew], None], keep: Callable[[CallEnd], None]) -> None:
+    def __init__(self, claim: record.Claim, journal: Journal) -> None:
         self.claim = claim
-        self.grew = grew
-        self.keep = keep
+        self.journal = journal
 
     async def ask(self, slot: Slot, request: Request) -> Reply:
         """The reply that fills the slot; what is recorded already is not asked again."""
@@ -96,11 +120,8 @@ class Asker:
             seat.tokens_per_byte,
             request,
             purpose=_PURPOSES[slot.stage],
-            deliberation_id=self.claim.id,
-            seat=slot.seat,
-            fence=self.claim.attempt,
-            grew=lambda text, thinking: self.grew(TextGrew(slot, text, thinking)),
-            keep=self.keep,
+            slot=slot,
+            journal=self.journal,
         )
 
 
@@ -110,24 +131,19 @@ async def ask_model(
     request: Request,
     *,
     purpose: Call.Purpose,
-    deliberation_id: Any = None,
-    seat: int | None = None,
-    fence: int = 0,
-    grew: Callable[[str, bool], None] = _not_shown,
-    keep: Callable[[CallEnd], None] | None = None,
+    slot: Slot | None = None,
+    journal: Journal | None = None,
     client: httpx.AsyncClient | None = None,
 ) -> Reply:
     """Ask one model. Never raises for what a provider does: the reply's outcome and error say it.
 
-    With the client of the worker, unless another is given. `keep` takes charge of how calls ended, to be written with
-    what they brought; without it that is written at once.
+    With the client of the worker, unless another is given.
     """
     client = client or _connections.client
     if client is None:
         raise RuntimeError("Providers are asked inside connections() alone.")
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
-    row = {"deliberation_id": deliberation_id, "seat": seat, "fence": fence}
-    ledger = _Ledger(model, tokens_per_byte, request, purpose, row=row, grew=grew, keep=keep)
+    ledger = _Ledger(NewCall(purpose, model, slot), tokens_per_byte, request, journal or Rows())
     attempt = await calling.call(client, request, deadlines, ledger)
     return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
 
@@ -135,35 +151,19 @@ async def ask_model(
 class _Ledger:
     """Keeps a Call row for each attempt, and the usage of the last."""
 
-    def __init__(
-        self,
-        model: ModelSnapshot,
-        tokens_per_byte: float,
-        request: Request,
-        purpose: Call.Purpose,
-        *,
-        row: dict[str, Any],
-        grew: Callable[[str, bool], None],
-        keep: Callable[[CallEnd], None] | None,
-    ) -> None:
-        self.keep = keep
-        self.model = model
+    def __init__(self, call: NewCall, tokens_per_byte: float, request: Request, journal: Journal) -> None:
+        self.call = call
+        self.model = call.model
         self.tokens_per_byte = tokens_per_byte
         self.prompt_bytes = sum(len(each["content"].encode()) for each in request.messages)
-        self.row = row
-        self.purpose = purpose
-        self.tell = grew
-        self.call = 0
+        self.journal = journal
+        self.row = 0
         self.first_token: datetime | None = None
         self.usage: Usage | None = None
 
     async def sending(self) -> Endpoint:
         self.first_token = None
-        try:
-            self.call, provider = await in_thread(record.sending, self.purpose, self.model, **self.row)
-        except ImproperlyConfigured as error:
-            logger.exception("The API key of %s cannot be read", self.model.provider_name)
-            raise ProviderGone("The provider's API key cannot be read. An administrator can enter it again.") from error
+        self.row, provider = await self.journal.sending(self.call)
         if provider is None:
             raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
         return await _endpoint(self.model, provider)
@@ -171,19 +171,15 @@ class _Ledger:
     def grew(self, text: str, *, thinking: bool) -> None:
         if self.first_token is None:
             self.first_token = timezone.now()
-        self.tell(text, thinking)
+        self.journal.grew(self.call, text, thinking=thinking)
 
     async def ended(self, attempt: Attempt) -> None:
         self.usage = self._usage(attempt)
         learnt = None
         if self.usage is not None and not self.usage.estimated:
             learnt = _learn(self.tokens_per_byte, self.usage.input_tokens, self.prompt_bytes)
-        end = CallEnd(self.call, attempt, self.usage, self.first_token, timezone.now(), self.model.pk, learnt)
-        if self.keep is None:
-            await in_thread(record.ended, end)
-            await in_thread(record.learn, [end])
-        else:
-            self.keep(end)
+        end = CallEnd(self.row, attempt, self.usage, self.first_token, timezone.now(), self.model.pk, learnt)
+        await self.journal.ended(end)
 
     def _usage(self, attempt: Attempt) -> Usage | None:
         """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
@@ -229,9 +225,14 @@ async def _endpoint(model: ModelSnapshot, provider: Provider) -> Endpoint:
             raise ProviderGone(str(error)) from error
     else:
         base_url = provider.base_url
+    try:
+        api_key = provider.api_key
+    except ImproperlyConfigured as error:
+        logger.exception("The API key of %s cannot be read", model.provider_name)
+        raise UnreadableKey from error
     return Endpoint(
         base_url=base_url,
-        api_key=provider.api_key,
+        api_key=api_key,
         kind=provider.kind,
         model_id=model.model_id,
         takes_temperature=model.temperature,

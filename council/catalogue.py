@@ -11,8 +11,9 @@ from time import monotonic
 from typing import Any
 
 import httpx
+from django.core.exceptions import ImproperlyConfigured
 
-from council.core.errors import CouncilError, NotTheProtocol, ProviderError, Unreachable
+from council.core.errors import CouncilError, NotTheProtocol, ProviderError, Unreachable, UnreadableKey
 from council.core.values import clean
 from council.models import LanguageModel, Provider
 from council.providers import chat
@@ -67,7 +68,10 @@ def refresh(provider: Provider) -> Refreshed:
 
 def _fetch(provider: Provider) -> Any:
     """The list as it came. Raises a ProviderError."""
-    endpoint = Endpoint(provider.base_url, provider.api_key, provider.kind, model_id="")
+    try:
+        endpoint = Endpoint(provider.base_url, provider.api_key, provider.kind, model_id="")
+    except ImproperlyConfigured as error:
+        raise UnreadableKey from error
     deadline = monotonic() + SECONDS
     try:
         with (

@@ -1,4 +1,4 @@
-"""Event -> rows: the only writer of a deliberation's rows.
+"""Event -> rows: the only writer of a deliberation's rows, its calls included.
 
 Every function is synchronous and short; a worker calls them off its loop. Each write carries the attempt that it was
 begun under in its WHERE: a worker that was replaced raises Stale and writes nothing. Each write that a viewer can see
@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Exists
 from django.utils import timezone
 
 from council.core.errors import Stale
@@ -162,8 +161,11 @@ class Recorder:
         with self._revision() as revision:
             self._grow(changed, revision)
 
-    def write(self, events: Sequence[Event]) -> None:
-        """Write events that came together, as one revision. What is already written stays as it was."""
+    def write(self, events: Sequence[Event], calls: Sequence["NewCall"] = ()) -> list["SentCall"]:
+        """Write events that came together, and calls that go out after them, as one revision.
+
+        What is already written stays as it was. Returns the calls' rows, in their order.
+        """
         now = timezone.now()
         values: dict[str, Any] = {}
         for event in events:
@@ -177,6 +179,7 @@ class Recorder:
         with self._revision(**values) as revision:
             for event in events:
                 self._write_rows(event, revision, now)
+            return sending(calls, self.id, self.attempt)
 
     def _write_rows(self, event: Event, revision: int, now: datetime) -> None:
         match event:
@@ -209,6 +212,10 @@ class Recorder:
                     finished=now,
                     revision=revision,
                 )
+            # Stopped between their row and their sending.
+            Call.objects.filter(deliberation=self.id, fence=self.attempt, state=Call.State.SENT).update(
+                state=Call.State.ENDED, outcome=Outcome.CANCELLED, error="Stopped.", ended=now
+            )
 
     def call_ended(self, end: "CallEnd") -> None:
         """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
@@ -223,9 +230,9 @@ class Recorder:
             mine = Deliberation.objects.filter(pk=self.id, attempt=self.attempt, status__in=Deliberation.UNFINISHED)
             if not mine.update(revision=revision, **values):
                 raise Stale
-            yield revision
             for end in ends:
                 ended(end)
+            yield revision
         self.revision = revision
         del self._ends[: len(ends)]
         learn(ends)
@@ -309,24 +316,49 @@ def _usage(usage: Usage | None) -> dict[str, Any]:
     }
 
 
-def sending(
-    purpose: str, model: ModelSnapshot, *, deliberation_id: Any = None, seat: int | None = None, fence: int = 0
-) -> tuple[int, Provider | None]:
-    """Write the row of a call that is about to be sent; its id, and the provider as it is now (None: gone or off)."""
-    # The model may have been deleted since the plan was made, and its provider with it.
-    left = Exists(LanguageModel.objects.filter(pk=model.pk))
-    provider = Provider.objects.filter(pk=model.provider).annotate(model_left=left).first()
-    call = Call.objects.create(
-        deliberation_id=deliberation_id,
-        purpose=purpose,
-        seat=None if seat == CHAIRMAN else seat,
-        fence=fence,
-        language_model_id=model.pk if provider and provider.model_left else None,
-        model_name=model.name,
-        provider_name=model.provider_name,
-        sent=timezone.now(),
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call that is about to be sent: what for, to which model, and which slot of a plan it may fill."""
+
+    purpose: Call.Purpose
+    model: ModelSnapshot
+    slot: Slot | None = None
+
+
+class SentCall(NamedTuple):
+    """The id of a call's row, and the provider as it is now (None: gone or switched off)."""
+
+    id: int
+    provider: Provider | None
+
+
+def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 0) -> list[SentCall]:
+    """Write the rows of calls that are about to be sent."""
+    if not calls:
+        return []
+    # A model may have been deleted since the plan was made, and its provider with it.
+    providers = Provider.objects.in_bulk({call.model.provider for call in calls})
+    models = {call.model.pk for call in calls}
+    left = set(LanguageModel.objects.filter(pk__in=models).values_list("pk", flat=True))
+    now = timezone.now()
+    rows = Call.objects.bulk_create(
+        Call(
+            deliberation_id=deliberation_id,
+            purpose=call.purpose,
+            seat=call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None,
+            fence=fence,
+            language_model_id=call.model.pk if call.model.pk in left else None,
+            model_name=call.model.name,
+            provider_name=call.model.provider_name,
+            sent=now,
+        )
+        for call in calls
     )
-    return call.pk, provider if provider and provider.enabled else None
+    usable = [providers.get(call.model.provider) for call in calls]
+    return [
+        SentCall(row.pk, provider if provider and provider.enabled else None)
+        for row, provider in zip(rows, usable, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from council.core.events import (
     StageStarted,
     StandingsReady,
     SynthesisFinished,
-    TextGrew,
 )
 from council.core.scoring import standings
 from council.core.values import (
@@ -35,6 +34,8 @@ from council.core.values import (
     Status,
     Synthesis,
 )
+from council.models import Call
+from council.record import NewCall
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +64,10 @@ def f():
 
 The end of {}.
 """
+
+
+def call_of(slot: Slot) -> NewCall:
+    return NewCall(Call.Purpose.ANSWER, None, slot)
 
 
 class Viewer:
@@ -120,6 +125,7 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
 
         async def emit(event):
             await shown.emit(event)
+            await shown._write()
             await shown._notify()
 
         async def grow(slots, texts):
@@ -127,7 +133,7 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
             while left:
                 slot = rng.choice(list(left))
                 size = rng.randint(1, 12)
-                shown.grew(TextGrew(slot, left[slot][:size], thinking=rng.random() < 0.05))
+                shown.grew(call_of(slot), left[slot][:size], thinking=rng.random() < 0.05)
                 left[slot] = left[slot][size:]
                 if not left[slot]:
                     del left[slot]
@@ -196,11 +202,12 @@ def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(m
         claim = await live.in_thread(record.claim, turn.deliberation_id)
         shown = Live(turn.conversation_id, claim)
         await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
-        slot = Slot(Stage.ANSWERING, 0)
-        shown.grew(TextGrew(slot, "one\n\ntwo\n\n"))
+        await shown._write()
+        call = call_of(Slot(Stage.ANSWERING, 0))
+        shown.grew(call, "one\n\ntwo\n\n", thinking=False)
         first = shown._frame()
         await shown._write_checkpoint()
-        shown.grew(TextGrew(slot, "three"))
+        shown.grew(call, "three", thinking=False)
         second = shown._frame()
         return first, second
 

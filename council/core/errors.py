@@ -40,6 +40,10 @@ class WrongKey(ProviderError):
     """The provider refused the API key. An administrator can correct it in the admin, under Providers."""
 
 
+class UnreadableKey(ProviderError):
+    """The provider's API key cannot be read. An administrator can enter it again."""
+
+
 class NoCredit(ProviderError):
     """The provider wants to be paid: the account behind the API key has no credit left."""
 

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 
 from council import calls, plans
-from council.core.values import Outcome, Request
+from council.core.values import Outcome, Request, Slot, Stage
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
 from council.tests.making import until
@@ -36,9 +36,9 @@ def ask(model, request=LONG, snapshot=None, **options):
 
 
 def test_a_call_is_a_row_with_its_times_and_its_usage(model, fake):
-    reply = ask(model, seat=2, fence=5)
+    reply = ask(model, slot=Slot(Stage.ANSWERING, 2))
     call = Call.objects.get()
-    assert (call.purpose, call.seat, call.fence, call.state, call.outcome) == ("answer", 2, 5, "ended", "complete")
+    assert (call.purpose, call.seat, call.state, call.outcome) == ("answer", 2, "ended", "complete")
     assert (call.model_name, call.provider_name, call.language_model) == ("Alpha", "Fake", model)
     assert call.sent <= call.first_token <= call.ended
     assert call.generation == "gen-0"
@@ -114,6 +114,10 @@ def test_stopping_leaves_a_row_with_what_was_used(model, fake):
     fake.configure(tokens_per_second=100, tokens=1000)
     grown = []
 
+    class Watching(calls.Rows):
+        def grew(self, call, text, *, thinking):
+            grown.append(text)
+
     async def stop():
         async with calls.connections():
             task = asyncio.create_task(
@@ -122,7 +126,7 @@ def test_stopping_leaves_a_row_with_what_was_used(model, fake):
                     model.tokens_per_byte,
                     LONG,
                     purpose=Call.Purpose.ANSWER,
-                    grew=lambda text, thinking: grown.append(text),
+                    journal=Watching(),
                 )
             )
             await until(lambda: len(grown) >= 5)

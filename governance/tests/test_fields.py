@@ -1,7 +1,7 @@
 import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models
+from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from governance.fields import EncryptedTextField
@@ -27,8 +27,12 @@ def stored(field, text):
     return field.get_prep_value(text)
 
 
+def row(field, text):
+    return field.model.from_db("default", ["id", "secret"], [1, field.from_db_value(text, None, None)])
+
+
 def loaded(field, text):
-    return field.from_db_value(text, None, None)
+    return row(field, text).secret
 
 
 def test_the_database_never_sees_the_text(field):
@@ -68,6 +72,23 @@ def test_without_the_right_key_reading_says_what_to_do_and_nothing_else(field, s
     settings.FIELD_KEYS = [NEW]
     with pytest.raises(ImproperlyConfigured, match=r"governance\.Safe\.secret was encrypted with a key that is not in"):
         loaded(field, kept)
+
+
+def test_a_row_whose_key_is_lost_can_be_read_and_saved_without_a_change_of_it(field, settings):
+    settings.FIELD_KEYS = [OLD]
+    kept = stored(field, SECRET)
+    settings.FIELD_KEYS = [NEW]
+    found = row(field, kept)
+    assert found.id == 1
+    assert field.get_db_prep_save(field.pre_save(found, add=False), connection) == kept
+
+
+def test_a_new_text_replaces_one_that_cannot_be_read(field, settings):
+    settings.FIELD_KEYS = [OLD]
+    found = row(field, stored(field, "old"))
+    settings.FIELD_KEYS = [NEW]
+    found.secret = SECRET
+    assert loaded(field, field.get_db_prep_save(field.pre_save(found, add=False), connection)) == SECRET
 
 
 def test_what_was_tampered_with_is_not_read(field):
