@@ -82,11 +82,12 @@ class Viewer:
         async with websockets.connect(
             address, additional_headers=headers, origin=origin, max_size=None, compression=None
         ) as connection:
+            seen: set[str] = set()
             async for message in connection:
                 now = time.time_ns()
                 self.bytes += len(message)
                 self.messages += 1
-                for stamp in read_stamps(message, now):
+                for stamp in read_stamps(message, now, seen):
                     self.ages.setdefault((stamp.request, stamp.serial), stamp.age_us)
                 if '"unfinished":false' in message[-60:]:
                     return

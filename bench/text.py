@@ -88,13 +88,33 @@ def tokens(count: int, seed: int, *, quoted: bool = False) -> list[Delta]:
     return found
 
 
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_UNIT_US = 100
+_CYCLE = 62**4
+
+
 def stamp(request: int, serial: int) -> str:
-    """Name a token and its time of sending in one word.
+    """Name a token and its time of sending in one word of eleven characters, so that a text is about as long as usual.
 
     Letters and digits only, so that Markdown, HTML escaping, JSON and a code highlighter all leave it whole. The time
-    is the low 32 bits of the clock in microseconds.
+    is counted in tenths of a millisecond, from 0 again after 25 minutes.
     """
-    return f"Zq{request}x{serial}x{time.time_ns() // 1000 & 0xFFFFFFFF:08x}"
+    return f"Zq{_write(request, 3)}{_write(serial, 2)}{_write(time.time_ns() // 1000 // _UNIT_US, 4)}"
+
+
+def _write(number: int, digits: int) -> str:
+    written = ""
+    for _ in range(digits):
+        number, digit = divmod(number, 62)
+        written = _DIGITS[digit] + written
+    return written
+
+
+def _read(written: str) -> int:
+    number = 0
+    for digit in written:
+        number = number * 62 + _DIGITS.index(digit)
+    return number
 
 
 class Stamp(NamedTuple):
@@ -105,16 +125,22 @@ class Stamp(NamedTuple):
     age_us: int
 
 
-def read_stamps(text: str, now_ns: int | None = None) -> list[Stamp]:
+def read_stamps(text: str, now_ns: int | None = None, seen: set[str] | None = None) -> list[Stamp]:
     """Find the stamps in a text (Markdown or HTML). `now_ns` is `time.time_ns()` when the text arrived.
 
-    An age is right up to 71 minutes; one that a clock set back would make negative comes out as such.
+    With `seen` those that are in it are left out, and the others are added: a page repeats most of what it shows.
+
+    An age is right up to twelve minutes; one that a clock set back would make negative comes out as such.
     """
-    now = (time.time_ns() if now_ns is None else now_ns) // 1000
-    half = 1 << 31
+    now = (time.time_ns() if now_ns is None else now_ns) // 1000 // _UNIT_US
+    half = _CYCLE // 2
+    found = re.findall(r"Zq(\w{5})(\w{4})", text, re.ASCII)
+    if seen is not None:
+        found = [(token, sent) for token, sent in found if token not in seen]
+        seen.update(token for token, _ in found)
     return [
-        Stamp(int(request), int(serial), (now - int(sent, 16) + half) % (1 << 32) - half)
-        for request, serial, sent in re.findall(r"Zq(\d+)x(\d+)x([0-9a-f]{8})", text)
+        Stamp(_read(token[:3]), _read(token[3:]), ((now - _read(sent) + half) % _CYCLE - half) * _UNIT_US)
+        for token, sent in found
     ]
 
 

@@ -105,8 +105,6 @@ def _store(
             request_id=request_id,
         )
         app.configure_task("deliberate", queue="deliberations").defer(deliberation_id=str(deliberation.id))
-        if first:
-            app.configure_task("title", queue="titles", priority=-1).defer(conversation_id=str(conversation.id))
     return turn
 
 

@@ -3,27 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import orjson
-from channels.db import database_sync_to_async
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import QueryDict
 
 from conversations.changes import Changes, Known, known_from, since
 from conversations.live import group_of
 from conversations.models import Conversation
+from council.threads import Threads
 
 logger = logging.getLogger(__name__)
 
 # Viewers are brought up to date in one thread: it is work of the processor, and where many pages change at the same
 # moment the deliberations themselves must not wait for it.
-_reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="viewers")
-read = partial(database_sync_to_async, thread_sensitive=False, executor=_reading)
+read = Threads(1, "viewers")
 
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
@@ -39,7 +37,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
         self.joined = False
         self.watcher: asyncio.Task[None] | None = None
-        conversation = await self._conversation()
+        conversation = await read(self._conversation)
         await self.accept()
         if conversation is None:
             await self.close(NOT_FOUND)
@@ -53,6 +51,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.joined = True
         await self._update()
         self.watcher = asyncio.create_task(self._watch())
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without the framework's look for stale connections, a change of thread a frame: `read` sees to them."""
+        await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002  # the name is the framework's
         """Leave the group."""
@@ -93,7 +95,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _update(self) -> None:
         """Send what the rows have and the page has not."""
         async with self.updating:
-            changes = await self._changes()
+            changes = await read(self._changes)
             if changes is None:
                 await self.close(NOT_FOUND)
                 return
@@ -122,11 +124,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         }
         await self.send(text_data=orjson.dumps(data).decode())
 
-    @read
     def _conversation(self) -> Conversation | None:
         return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
 
-    @read
     def _changes(self) -> Changes | None:
-        conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
+        conversation = self._conversation()
         return since(conversation, self.known) if conversation else None

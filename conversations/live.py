@@ -36,16 +36,20 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 0.1
 TOGETHER = 0.002
+ENDINGS_TOGETHER = 0.01
 CHECKPOINT = 1.0
 SLOWEST = 0.5
 PATIENCE = 60.0
 LAG_TO_INTERVAL = 10
 
 
-async def _wait(event: asyncio.Event, seconds: float | None) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for the event, at most so long; whether it came."""
+    if not event.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+    return event.is_set()
 
 
 def group_of(conversation_id: UUID) -> str:
@@ -108,7 +112,6 @@ class Live:
 
     async def __aenter__(self) -> Self:
         self._worker = asyncio.create_task(self._work())
-        self._woken.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -180,15 +183,14 @@ class Live:
 
     async def _work(self) -> None:
         failing_since: float | None = None
+        interval = INTERVAL
         while not (self._ending and not self._events):
             await _wait(self._woken, self._next_checkpoint())
             self._woken.clear()
-            # Members often end, and begin, together: what comes in the same moment goes out together.
-            woken = monotonic()
-            await _wait(self._waited_for, TOGETHER)
+            if self._urgent.is_set():
+                # Members often begin, and end, together: what comes in the same moment goes out together.
+                await _wait(self._waited_for, ENDINGS_TOGETHER if self._events else TOGETHER)
             self._waited_for.clear()
-            # A loop that wakes us late has too much to do: fewer frames, each with more in it.
-            interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * (monotonic() - woken - TOGETHER)))
             self._urgent.clear()
             try:
                 await self._write()
@@ -207,8 +209,11 @@ class Live:
                 self._give_up(error)
                 return
             await self._show()
-            if not self._ending:
-                await _wait(self._urgent, interval)
+            began = monotonic()
+            if not self._ending and not await _wait(self._urgent, interval):
+                # A loop that wakes us late has too much to do: fewer frames, each with more in it.
+                late = monotonic() - began - interval
+                interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * late))
 
     def _give_up(self, error: Exception) -> None:
         self._error = error

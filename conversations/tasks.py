@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_FOR_CANCELS = 0.3
 LOOK_FOR_STALLED = 20.0
+TITLE_AFTER = 1.0  # seconds: where many ask at once, the answers come first
 STALLED_AFTER = 30
 
 
@@ -56,14 +57,17 @@ async def lifespan() -> AsyncIterator[None]:
 async def deliberate_job(deliberation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
     key = UUID(deliberation_id)
-    claim = await in_thread(record.claim, key)
-    if claim is None:
+    taken = await in_thread(_take, key)
+    if taken is None:
         return
-    conversation_id = await in_thread(Turn.objects.values_list("conversation", flat=True).get, deliberation=key)
+    claim, conversation_id, untitled = taken
     task = asyncio.create_task(_deliberate(conversation_id, claim))
+    title = asyncio.create_task(_title(conversation_id, claim)) if untitled else None
     _running.tasks[key] = task
     try:
         await task
+        if title:
+            await title
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -72,8 +76,20 @@ async def deliberate_job(deliberation_id: str) -> None:
             await deliberate_job.defer_async(deliberation_id=deliberation_id)
             raise
     finally:
+        if title:
+            title.cancel()
+            await asyncio.gather(title, return_exceptions=True)
         _running.tasks.pop(key, None)
         _running.stopped.discard(key)
+
+
+def _take(key: UUID) -> tuple[record.Claim, UUID, bool] | None:
+    """Claim the deliberation; its conversation, and whether that has only its question's start for a title."""
+    claim = record.claim(key)
+    if claim is None:
+        return None
+    turn = Turn.objects.select_related("conversation").get(deliberation=key)
+    return claim, turn.conversation_id, turn.parent_id is None and not turn.conversation.titled
 
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
@@ -95,6 +111,18 @@ async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
                     raise
                 case cause:
                     await _failed(live, cause)
+
+
+async def _title(conversation_id: UUID, claim: record.Claim) -> None:
+    """Give a conversation a title from its first question. It may fail: the question's start stays."""
+    try:
+        await asyncio.sleep(TITLE_AFTER)
+        title = await titles.suggest(claim)
+        untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
+        if title and await in_thread(untitled.update, title=title, titled=True):
+            await tell(conversation_id, {"type": "titled"})
+    except Exception:
+        logger.exception("Conversation %s keeps its question's start for a title", conversation_id)
 
 
 def _cause(error: Exception) -> Exception:
@@ -146,16 +174,6 @@ async def _rescue_stalled() -> None:
         except Exception:
             logger.exception("Could not look for stalled jobs")
         await asyncio.sleep(LOOK_FOR_STALLED)
-
-
-@app.task(name="title", queue="titles")
-async def title_job(conversation_id: str) -> None:
-    """Give a conversation a title from its first question. It may fail: the question's start stays."""
-    title = await titles.suggest(UUID(conversation_id))
-    if title and await in_thread(
-        Conversation.objects.filter(pk=conversation_id, titled=False).update, title=title, titled=True
-    ):
-        await tell(UUID(conversation_id), {"type": "titled"})
 
 
 @app.periodic(cron="17 3 * * *")

@@ -1,14 +1,12 @@
 """Titles of conversations, by the cheapest model of the council that answers."""
 
-from uuid import UUID
-
 from conversations.markdown import clean
-from conversations.models import TITLE_LENGTH, Turn
+from conversations.models import TITLE_LENGTH
 from council import calls, plans
 from council.core import prompts
-from council.core.values import Outcome, Plan
+from council.core.values import Outcome
 from council.models import Call
-from council.threads import in_thread
+from council.record import Claim
 
 TITLE_TOKENS = 600
 """Room for a model that thinks before it writes six words."""
@@ -20,15 +18,10 @@ def from_question(question: str) -> str:
     return words if len(words) <= 60 else words[:60].rsplit(" ", 1)[0] + "…"
 
 
-async def suggest(conversation_id: UUID) -> str:
-    """A title from a model; empty where none came."""
-    turn = await in_thread(
-        Turn.objects.select_related("deliberation").filter(conversation=conversation_id).order_by("created").first
-    )
-    if turn is None:
-        return ""
-    plan = Plan.from_json(turn.deliberation.plan)
-    models = [plans.model_of(turn.deliberation.plan, seat) for seat in range(-1, len(plan.members))]
+async def suggest(claim: Claim) -> str:
+    """A title from a model, for the question of a deliberation; empty where none came."""
+    plan = claim.plan
+    models = [plans.model_of(claim.stored, seat) for seat in range(-1, len(plan.members))]
     index = min(range(len(models)), key=lambda each: (models[each].output_price or 0, each))
     seat = [plan.chairman, *plan.members][index]
     request = prompts.title(plan.question, seat)
@@ -37,7 +30,7 @@ async def suggest(conversation_id: UUID) -> str:
         seat.tokens_per_byte,
         request,
         purpose=Call.Purpose.TITLE,
-        journal=calls.Rows(turn.deliberation_id),
+        journal=calls.Rows(claim.id, claim.attempt),
     )
     return _tidy(reply.text) if reply.outcome is Outcome.COMPLETE else ""
 

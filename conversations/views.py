@@ -138,9 +138,9 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
         if conversation is None:
             return _ask_page(request, error=str(refused), status=status)
         return _conversation_page(request, conversation, error=str(refused), status=status)
-    async_to_sync(tell)(turn.conversation_id, {"type": "asked"})
     if conversation is None:
         return redirect(turn.conversation)
+    async_to_sync(tell)(turn.conversation_id, {"type": "asked"})
     return redirect(f"{conversation.get_absolute_url()}#{presenting.turn_id(turn.deliberation)}")
 
 

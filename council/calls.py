@@ -85,12 +85,13 @@ class Journal(Protocol):
 class Rows:
     """A journal that writes at once and shows nothing: of a title, of a test call."""
 
-    def __init__(self, deliberation_id: Any = None) -> None:
+    def __init__(self, deliberation_id: Any = None, fence: int = 0) -> None:
         self.deliberation_id = deliberation_id
+        self.fence = fence
 
     async def sending(self, call: NewCall) -> SentCall:
         """Write the row."""
-        (sent,) = await in_thread(record.sending, [call], self.deliberation_id)
+        (sent,) = await in_thread(record.sending, [call], self.deliberation_id, self.fence)
         return sent
 
     def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:

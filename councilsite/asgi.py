@@ -23,6 +23,7 @@ from django.urls import re_path  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from conversations.routing import websocket_urlpatterns  # noqa: E402
+from councilsite.turns import in_turns  # noqa: E402
 
 
 async def refuse(_scope: Any, receive: Any, send: Any) -> None:
@@ -33,7 +34,7 @@ async def refuse(_scope: Any, receive: Any, send: Any) -> None:
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
 application = ProtocolTypeRouter(
-    {"http": pages, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
+    {"http": in_turns(pages), "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
 )
 if settings.TRUSTED_PROXIES:
     application = ProxyHeadersMiddleware(application, settings.TRUSTED_PROXIES)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from twisted.internet import asyncioreactor
 from councilsite import working
 
 GRACE = 5.0  # seconds for running jobs when the process is asked to stop; the rest is resumed by the next start
+COLLECT = (20_000, 20, 20)  # objects made before the collector looks; streams make many that need none
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
     """
     # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
     sys.setswitchinterval(0.001)
+    # What is loaded by now stays: the collector need not look at it again and again.
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         # Twisted has one reactor in a process, chosen before anything of it is imported.

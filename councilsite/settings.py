@@ -97,7 +97,7 @@ if REDIS_URL:
     }
 else:
     # The in-memory layer drops messages in silence when a channel is full: far more room than frames ever wait.
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 5000}}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "councilsite.layers.MemoryLayer", "CONFIG": {"capacity": 5000}}}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

@@ -45,7 +45,7 @@ def test_it_stores_turn_plan_and_job_together_and_goes_to_the_conversation(clien
     deliberation = conversation.turns.get().deliberation
     assert deliberation.plan["question"] == "Why is the sky blue?"
     tasks = set(ProcrastinateJob.objects.values_list("task_name", flat=True))
-    assert tasks == {"deliberate", "title"}
+    assert tasks == {"deliberate"}
 
 
 def test_it_leaves_nothing_behind_when_the_job_cannot_be_stored(people, council, monkeypatch):

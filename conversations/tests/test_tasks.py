@@ -25,8 +25,9 @@ def provider():
 
 
 @pytest.fixture(autouse=True)
-def _fresh(provider):
+def _fresh(provider, monkeypatch):
     provider.reset()
+    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
 
 
 @pytest.fixture
@@ -54,6 +55,11 @@ def carry_out(turn) -> Deliberation:
     return Deliberation.objects.get(pk=turn.deliberation_id)
 
 
+def kinds(provider) -> list[str]:
+    """What was asked of the provider, but for titles, which come at any time."""
+    return [each["kind"] for each in provider.requests() if each["kind"] != "title"]
+
+
 def test_it_answers_reviews_and_sums_up(alice, council, provider):
     found = carry_out(asking.ask(alice, "What now?", council))
     assert (found.status, found.reason) == ("complete", "")
@@ -64,13 +70,13 @@ def test_it_answers_reviews_and_sums_up(alice, council, provider):
     assert len(told["standings"]) == 3
     assert told["synthesis"]
     assert told["cost"] == sum(each.cost for each in Call.objects.all()) > 0
-    assert [each["kind"] for each in provider.requests()] == ["answer"] * 3 + ["ballot"] * 3 + ["synthesis"]
+    assert kinds(provider) == ["answer"] * 3 + ["ballot"] * 3 + ["synthesis"]
 
 
 def test_it_stops_after_the_answers_where_that_was_asked(alice, council, provider):
     found = carry_out(asking.ask(alice, "What now?", council, Mode.ANSWERS))
     assert found.status == "complete"
-    assert {each["kind"] for each in provider.requests()} == {"answer"}
+    assert set(kinds(provider)) == {"answer"}
 
 
 def test_it_shows_a_members_failure_and_goes_on_with_the_others(alice, council, provider):
@@ -125,8 +131,8 @@ def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, prov
     assert found.status == "cancelled"
     assert {each.outcome for each in found.answers.all()} == {"cancelled"}
     assert all(each.text for each in found.answers.all())
-    assert {each.outcome for each in Call.objects.all()} == {"cancelled"}
-    assert not any(each["finished"] for each in provider.requests())
+    assert {each.outcome for each in Call.objects.filter(purpose="answer")} == {"cancelled"}
+    assert not any(each["finished"] for each in provider.requests() if each["kind"] == "answer")
 
 
 def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, council, provider):
@@ -142,13 +148,13 @@ def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, coun
 
     work(die)
     assert Deliberation.objects.get().status == "running"
-    before = len(provider.requests())
+    before = len(kinds(provider))
     provider.reset()
     found = carry_out(turn)
     assert before == 7
     assert found.status == "complete"
     assert found.attempt == 2
-    assert [each["kind"] for each in provider.requests()] == ["synthesis"]
+    assert kinds(provider) == ["synthesis"]
 
 
 def test_a_worker_that_was_replaced_writes_nothing(alice, council):
@@ -180,19 +186,23 @@ def test_a_change_of_the_roster_never_changes_a_past_deliberation(alice, council
     assert results.as_json(found) == before
 
 
-def test_it_titles_a_conversation_and_keeps_the_questions_start_where_that_fails(alice, council, provider):
-    turn = asking.ask(alice, "Should we move our pipeline?", council)
-    provider.script({"kind": "title"}, times=1, fault="refuse_auth")
-    work(lambda: tasks.title_job(str(turn.conversation_id)))
-    assert Conversation.objects.get().title == "Should we move our pipeline?"
-    work(lambda: tasks.title_job(str(turn.conversation_id)))
+def test_it_titles_a_conversation(alice, council, provider):
+    carry_out(asking.ask(alice, "Should we move our pipeline?", council))
     conversation = Conversation.objects.get()
     assert conversation.titled
     assert conversation.title != "Should we move our pipeline?"
+    assert Call.objects.get(purpose="title").deliberation == Deliberation.objects.get()
+
+
+def test_it_keeps_the_questions_start_where_a_title_fails_and_nothing_else_is_lost(alice, council, provider):
+    provider.script({"kind": "title"}, fault="refuse_auth")
+    assert carry_out(asking.ask(alice, "Should we move our pipeline?", council)).status == "complete"
+    assert Conversation.objects.get().title == "Should we move our pipeline?"
 
 
 def test_a_title_that_a_person_gave_stays(alice, council, provider):
     turn = asking.ask(alice, "Should we?", council)
     Conversation.objects.update(title="Mine", titled=True)
-    work(lambda: tasks.title_job(str(turn.conversation_id)))
+    carry_out(turn)
     assert Conversation.objects.get().title == "Mine"
+    assert "title" not in {each["kind"] for each in provider.requests()}
