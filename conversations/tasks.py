@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_FOR_CANCELS = 0.3
 LOOK_FOR_STALLED = 20.0
-TITLE_AFTER = 1.0  # seconds: where many ask at once, the answers come first
+TITLE_AFTER = 3.0  # seconds: where many ask at once, the answers come first
 STALLED_AFTER = 30
 
 

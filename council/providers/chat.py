@@ -15,10 +15,10 @@ import aiohttp
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
-from httpx_sse import EventSource, SSEError
 
 from council.core import errors
 from council.core.values import Outcome, Request, clean
+from council.providers import sse
 
 CONNECT_SECONDS = 10.0
 CONNECTIONS = 2000
@@ -132,14 +132,14 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
                 raise await failure(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
-            events = EventSource(response).aiter_sse()
-            async for event in events:
-                if event.data == "[DONE]":
+            events = sse.events(response.aiter_bytes())
+            async for data in events:
+                if data == "[DONE]":
                     await _drain(events)
                     return
-                if event.data:
-                    yield _piece(event.data)
-    except (SSEError, httpx.DecodingError) as error:
+                if data:
+                    yield _piece(data)
+    except httpx.DecodingError as error:
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
         raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
