@@ -27,6 +27,7 @@ LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
 NOT_FOUND = 4404
+NOTHING = Known(0, 0)
 
 
 class ConversationConsumer(AsyncWebsocketConsumer):
@@ -37,30 +38,32 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
         self.joined = False
         self.watcher: asyncio.Task[None] | None = None
-        conversation = await read(self._conversation)
-        await self.accept()
-        if conversation is None:
-            await self.close(NOT_FOUND)
-            return
-        self.known = known_from(QueryDict(self.scope["query_string"]), conversation.title)
+        self.known = NOTHING
         self.deliberation = ""
         self.unfinished = True
         self.heard = 0.0
         self.updating = asyncio.Lock()
+        await self.accept()
+        # Joined before it looks, so that nothing falls in between; no message is dispatched until this returns.
         await self.channel_layer.group_add(group_of(self.conversation_id), self.channel_name)
         self.joined = True
-        await self._update()
-        self.watcher = asyncio.create_task(self._watch())
+        if await self._update():
+            self.watcher = asyncio.create_task(self._watch())
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without the framework's look for stale connections, a change of thread a frame: `read` sees to them."""
-        await getattr(self, get_handler_name(message))(message)
+        if self.joined or message["type"].startswith("websocket."):
+            await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002  # the name is the framework's
         """Leave the group."""
         if self.watcher is not None:
             self.watcher.cancel()
+        await self._leave()
+
+    async def _leave(self) -> None:
         if self.joined:
+            self.joined = False
             with contextlib.suppress(Exception):
                 await self.channel_layer.group_discard(group_of(self.conversation_id), self.channel_name)
 
@@ -70,9 +73,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def frame(self, message: dict[str, Any]) -> None:
         """Text that grew; see `conversations.live` for the numbers."""
         self.heard = monotonic()
-        if message["deliberation"] != self.deliberation or self.known.revision < max(
-            message["changed"], message["base"]
-        ):
+        needed = max(message["changed"], message["base"])
+        if message["deliberation"] != self.deliberation or self.known.revision < needed:
             await self._update()
         if message["deliberation"] != self.deliberation or message["revision"] < self.known.revision:
             return
@@ -92,17 +94,20 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     asked = titled
 
-    async def _update(self) -> None:
-        """Send what the rows have and the page has not."""
+    async def _update(self) -> bool:
+        """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
         async with self.updating:
             changes = await read(self._changes)
             if changes is None:
+                self.deliberation = ""
+                await self._leave()
                 await self.close(NOT_FOUND)
-                return
+                return False
             self.known, self.unfinished = changes.known, changes.unfinished
             self.deliberation = changes.deliberation
             if changes.html:
                 await self._send(changes.html)
+            return True
 
     async def _watch(self) -> None:
         """Look at the rows now and then while something goes on and nothing is heard."""
@@ -124,9 +129,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         }
         await self.send(text_data=orjson.dumps(data).decode())
 
-    def _conversation(self) -> Conversation | None:
-        return Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
-
     def _changes(self) -> Changes | None:
-        conversation = self._conversation()
-        return since(conversation, self.known) if conversation else None
+        conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
+        if conversation is None:
+            return None
+        if self.known is NOTHING:
+            self.known = known_from(QueryDict(self.scope["query_string"]), conversation.title)
+        return since(conversation, self.known)

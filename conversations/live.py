@@ -40,7 +40,7 @@ ENDINGS_TOGETHER = 0.01
 CHECKPOINT = 1.0
 SLOWEST = 0.5
 PATIENCE = 60.0
-LAG_TO_INTERVAL = 10
+LAG_TO_INTERVAL = 40
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:

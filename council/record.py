@@ -34,6 +34,7 @@ from council.providers.calling import Attempt
 ATTEMPTS = 3
 
 _DELIBERATION = Deliberation._meta.db_table
+_CALL = Call._meta.db_table
 _TABLES = {
     Stage.ANSWERING: Answer._meta.db_table,
     Stage.REVIEWING: Review._meta.db_table,
@@ -160,8 +161,8 @@ class Recorder:
 
     def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> None:
         """Write a snapshot."""
-        with self._revision() as revision:
-            self._grow(changed, revision)
+        with self._revision() as (revision, updates):
+            updates.extend(self._grow(changed, revision))
 
     def write(self, events: Sequence[Event], calls: Sequence["NewCall"] = ()) -> list["SentCall"]:
         """Write events that came together, and calls that go out after them, as one revision.
@@ -178,88 +179,85 @@ class Recorder:
                     values |= {"standings": [asdict(each) for each in standings]}
                 case Ended(status, reason):
                     values |= {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
-        with self._revision(**values) as revision:
+        with self._revision(**values) as (revision, updates):
             for event in events:
-                self._write_rows(event, revision, now)
+                updates.extend(self._write_rows(event, revision, now))
             return sending(calls, self.id, self.attempt)
 
-    def _write_rows(self, event: Event, revision: int, now: datetime) -> None:
+    def _write_rows(self, event: Event, revision: int, now: datetime) -> list["Update"]:
         match event:
             case StageStarted(stage, seats):
                 self._start(stage, seats, revision, now)
             case AnswerFinished(answer):
-                self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, revision, now)
+                return [self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, revision, now)]
             case ReviewFinished(review):
                 ballot = {
                     "ballot": review.ballot.groups,
                     "ballot_state": review.ballot.state,
                     "ballot_reason": review.ballot.reason,
                 }
-                self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, revision, now, **ballot)
+                return [self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, revision, now, **ballot)]
             case SynthesisFinished(synthesis):
-                self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, revision, now)
+                return [self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, revision, now)]
             case TextGrew():
                 raise TypeError("Growth is written by checkpoint().")
+        return []
 
     def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled."""
         now = timezone.now()
-        with self._revision(status=status, reason=reason, finished=now, layout=self.revision + 1) as revision:
-            self._grow(changed, revision)
-            for rows in (Answer.objects, Review.objects, Synthesis.objects):
-                rows.filter(deliberation=self.id).exclude(state=Contribution.State.ENDED).update(
-                    state=Contribution.State.ENDED,
-                    outcome=Outcome.CANCELLED,
-                    error="Stopped before its end.",
-                    finished=now,
-                    revision=revision,
-                )
+        stopped = {"state": Contribution.State.ENDED, "outcome": Outcome.CANCELLED, "error": "Stopped before its end."}
+        values = {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
+        with self._revision(**values) as (revision, updates):
+            updates.extend(self._grow(changed, revision))
+            for table in _TABLES.values():
+                rows = {**stopped, "finished": now, "revision": revision}
+                updates.append(_update(table, rows, "deliberation_id = %s AND state <> 'ended'", self.id))
             # Stopped between their row and their sending.
-            Call.objects.filter(deliberation=self.id, fence=self.attempt, state=Call.State.SENT).update(
-                state=Call.State.ENDED, outcome=Outcome.CANCELLED, error="Stopped.", ended=now
-            )
+            where = "deliberation_id = %s AND fence = %s AND state = 'sent'"
+            updates.append(_update(_CALL, {**stopped, "ended": now}, where, self.id, self.attempt))
 
     def call_ended(self, end: "CallEnd") -> None:
         """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
         self._ends.append(end)
 
     @contextmanager
-    def _revision(self, **values: Any) -> Iterator[int]:
-        """A transaction that begins with the fence and raises the revision; it locks the row until its end."""
+    def _revision(self, **values: Any) -> Iterator[tuple[int, list["Update"]]]:
+        """A transaction that begins with the fence and raises the revision; it locks the row until its end.
+
+        What is added to the list of updates is written at its end, in one go.
+        """
         revision = self.revision + 1
         ends = list(self._ends)
         with transaction.atomic():
             mine = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
-            if not _set(_DELIBERATION, {"revision": revision, **values}, mine, self.id, self.attempt):
+            if not _execute([_update(_DELIBERATION, {"revision": revision, **values}, mine, self.id, self.attempt)]):
                 raise Stale
-            for end in ends:
-                ended(end)
-            yield revision
+            updates = [_end_of_call(end) for end in ends]
+            yield revision, updates
+            _execute(updates)
         self.revision = revision
         del self._ends[: len(ends)]
         learn(ends)
 
-    def _grow(self, changed: Sequence[tuple[Slot, dict[str, Any]]], revision: int) -> None:
+    def _grow(self, changed: Sequence[tuple[Slot, dict[str, Any]]], revision: int) -> list["Update"]:
         """One statement a stage: this is written every second, for every deliberation."""
+        updates = []
         for stage, table in _TABLES.items():
             rows = [(slot.seat, values) for slot, values in changed if slot.stage is stage]
             if not rows:
                 continue
             by_seat = "" if stage is Stage.SYNTHESISING else "AND row.seat = grown.seat"
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "  # noqa: S608  # own names
-                    "first_token = grown.first_token, revision = %s "
-                    "FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::text[], %s::timestamptz[]) "
-                    "AS grown (seat, text, tokens, state, first_token) "
-                    f"WHERE row.deliberation_id = %s AND row.state <> 'ended' {by_seat}",
-                    [
-                        revision,
-                        [seat for seat, _ in rows],
-                        *([values[name] for _, values in rows] for name in ("text", "tokens", "state", "first_token")),
-                        self.id,
-                    ],
-                )
+            statement = (
+                f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "  # noqa: S608  # own names
+                "first_token = grown.first_token, revision = %s "
+                "FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::text[], %s::timestamptz[]) "
+                "AS grown (seat, text, tokens, state, first_token) "
+                f"WHERE row.deliberation_id = %s AND row.state <> 'ended' {by_seat}"
+            )
+            columns = [[values[name] for _, values in rows] for name in ("text", "tokens", "state", "first_token")]
+            updates.append((statement, [revision, [seat for seat, _ in rows], *columns, self.id]))
+        return updates
 
     def _start(self, stage: Stage, seats: Iterable[int], revision: int, now: datetime) -> None:
         """Make the stage's rows; those of an earlier attempt that had not ended begin afresh."""
@@ -281,7 +279,7 @@ class Recorder:
             rows.filter(deliberation=self.id).exclude(state=Contribution.State.ENDED).delete()
         rows.bulk_create(new, ignore_conflicts=True)
 
-    def _finish(self, slot: Slot, reply: Reply, revision: int, now: datetime, **extra: Any) -> None:
+    def _finish(self, slot: Slot, reply: Reply, revision: int, now: datetime, **extra: Any) -> "Update":
         growing = self.growing.pop(slot, None)
         values: dict[str, Any] = {
             "revision": revision,
@@ -297,17 +295,27 @@ class Recorder:
             values |= {"tokens": growing.pieces, "first_token": growing.first_token}
         where = "deliberation_id = %s AND state <> 'ended'"
         if slot.stage is Stage.SYNTHESISING:
-            _set(_TABLES[slot.stage], values, where, self.id)
-        else:
-            _set(_TABLES[slot.stage], values, f"{where} AND seat = %s", self.id, slot.seat)
+            return _update(_TABLES[slot.stage], values, where, self.id)
+        return _update(_TABLES[slot.stage], values, f"{where} AND seat = %s", self.id, slot.seat)
 
 
-def _set(table: str, values: Mapping[str, Any], where: str, *which: Any) -> int:
-    """Update rows, as the ORM would at several times the cost: a change of stage waits for a dozen of these."""
+Update = tuple[str, list[Any]]
+"""A statement and its parameters. Written by hand and executed together, because a change of stage waits for a dozen
+of them, and the ORM takes half a millisecond and a way to the database and back for each."""
+
+
+def _update(table: str, values: Mapping[str, Any], where: str, *which: Any) -> Update:
     columns = ", ".join(f"{name} = %s" for name in values)
     new = [Jsonb(value) if isinstance(value, list | tuple) else value for value in values.values()]
+    return f"UPDATE {table} SET {columns} WHERE {where}", [*new, *which]  # noqa: S608  # own names
+
+
+def _execute(updates: Sequence[Update]) -> int:
+    """Carry them out, in order; how many rows the last one changed."""
+    if not updates:
+        return 0
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {table} SET {columns} WHERE {where}", [*new, *which])  # noqa: S608  # own names
+        cursor.execute("; ".join(sql for sql, _ in updates), [each for _, given in updates for each in given])
         count: int = cursor.rowcount
     return count
 
@@ -344,9 +352,11 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
     if not calls:
         return []
     # A model may have been deleted since the plan was made, and its provider with it.
-    providers = Provider.objects.in_bulk({call.model.provider for call in calls})
     models = {call.model.pk for call in calls}
-    left = set(LanguageModel.objects.filter(pk__in=models).values_list("pk", flat=True))
+    left = LanguageModel.objects.select_related("provider").in_bulk(models)
+    providers = {model.provider_id: model.provider for model in left.values()}
+    if missing := {call.model.provider for call in calls} - set(providers):
+        providers |= Provider.objects.in_bulk(missing)
     now = timezone.now()
     rows = Call.objects.bulk_create(
         Call(
@@ -383,6 +393,10 @@ class CallEnd:
 
 def ended(end: CallEnd) -> None:
     """Write how a call ended."""
+    _execute([_end_of_call(end)])
+
+
+def _end_of_call(end: CallEnd) -> Update:
     values = {
         "state": Call.State.ENDED,
         "outcome": end.attempt.outcome,
@@ -392,7 +406,7 @@ def ended(end: CallEnd) -> None:
         "ended": end.ended,
         **_usage(end.usage),
     }
-    _set(Call._meta.db_table, values, "id = %s AND state = 'sent'", end.call)
+    return _update(_CALL, values, "id = %s AND state = 'sent'", end.call)
 
 
 def learn(ends: Iterable[CallEnd]) -> None:
