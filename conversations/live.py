@@ -23,12 +23,14 @@ from uuid import UUID
 
 from channels.layers import get_channel_layer
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
 
 from conversations.markdown import LiveText
 from conversations.naming import rewriter, slot_id
 from council.core import ballots
 from council.core.events import Event, StageStarted, TextGrew
 from council.core.values import Plan, Slot, Stage, Status
+from council.models import Contribution
 from council.record import CallEnd, Claim, NewCall, Recorder, SentCall
 from council.threads import in_thread
 
@@ -217,7 +219,7 @@ class Live:
 
     def _give_up(self, error: Exception) -> None:
         self._error = error
-        for _, sent in self._calls:
+        for _call, sent in self._calls:
             if not sent.done():
                 sent.set_exception(error)
 
@@ -231,7 +233,7 @@ class Live:
             self._changed = self.recorder.revision
             for event in events:
                 self._follow(event)
-            for (_, sent), row in zip(calls, rows, strict=True):
+            for (_call, sent), row in zip(calls, rows, strict=True):
                 if not sent.done():  # it was stopped meanwhile
                     sent.set_result(row)
         if monotonic() - self._checkpointed >= CHECKPOINT:
@@ -325,10 +327,11 @@ class Live:
         live = self._advance(slot, growing)
         name = slot_id(self.recorder.id, slot)
         open_end = "".join(live.closed[growing.mark :]) + live.tail()
-        word = "writing" if live.text or growing.raw else "thinking"
+        tokens = _("%(count)s tok") % {"count": growing.pieces}
+        word = (Contribution.State.WRITING if live.text or growing.raw else Contribution.State.THINKING).label
         state = (
             f'<hx-partial hx-target="#{name}-state" hx-swap="textContent">{word}</hx-partial>'
-            f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{growing.pieces} tok</hx-partial>'
+            f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{tokens}</hx-partial>'
         )
         growing.full = (
             f'<hx-partial hx-target="#{name}-open" hx-swap="outerHTML">'

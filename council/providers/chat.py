@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -19,6 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 from council.core import errors
 from council.core.values import Outcome, Request, clean
 from council.providers import sse
+from council.providers.thinking import InlineThinking
 
 CONNECT_SECONDS = 10.0
 CONNECTIONS = 2000
@@ -69,13 +70,14 @@ class Piece:
 
 
 def new_client() -> httpx.AsyncClient:
-    """The one client of a process. Deadlines are the caller's; redirects are never followed."""
+    """The one client of a process. Deadlines are the caller's; redirects are never followed.
+
+    It asks providers directly: a proxy named by the environment is not used.
+    """
     return httpx.AsyncClient(
         transport=AiohttpTransport(limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60)),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         follow_redirects=False,
-        # A proxy or a certificate of the environment is the deployment's business, and so is honoured.
-        trust_env=True,
     )
 
 
@@ -133,12 +135,19 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
             events = sse.events(response.aiter_bytes())
+            inline = InlineThinking()
             async for data in events:
                 if data == "[DONE]":
                     await _drain(events)
-                    return
+                    break
                 if data:
-                    yield _piece(data)
+                    piece = _piece(data)
+                    if piece.text and not inline.over:
+                        text, thinking = inline.split(piece.text)
+                        piece = replace(piece, text=text, thinking=thinking)
+                    yield piece
+            if rest := inline.rest():
+                yield Piece(text=rest)
     except httpx.DecodingError as error:
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
@@ -185,15 +194,24 @@ def _piece(data: str) -> Piece:
     if finish == "error":
         raise errors.ServerFailed(_words(choice.get("error")) or "The provider failed while the model was writing.")
     usage = chunk.get("usage")
-    text = _text(delta.get("content"))
+    text, thoughts = _content(delta.get("content"))
     return Piece(
         text=text,
-        thinking="" if text else _thinking(delta),
+        thinking="" if text else thoughts or _thinking(delta),
         refusal=_text(delta.get("refusal")),
         finish=_FINISHES.get(finish, Outcome.COMPLETE) if finish and isinstance(finish, str) else None,
         generation=_text(chunk.get("id")),
         usage=usage if isinstance(usage, dict) else None,
     )
+
+
+def _content(content: object) -> tuple[str, str]:
+    """Text and thoughts: a string as a rule; Mistral's models send a list of parts, some of which are thoughts."""
+    if not isinstance(content, list):
+        return _text(content), ""
+    parts = [part for part in content if isinstance(part, dict)]
+    text = "".join(_text(part.get("text")) for part in parts if part.get("type") == "text")
+    return text, "…" if any(part.get("type") == "thinking" for part in parts) else ""
 
 
 def _thinking(delta: dict[str, Any]) -> str:

@@ -132,6 +132,19 @@ class TestWhatComesBack:
     def test_finish_reasons(self, finish, outcome):
         assert chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]})).finish is outcome
 
+    async def test_neither_is_what_stands_between_its_tags_in_the_text(self, fake):
+        deltas = [{"content": part} for part in ("<th", "ink>Hm.", "</think>\n\nYes", ", but.")]
+        fake.script(events=[*([0, {"choices": [{"delta": each}]}] for each in deltas), [0, "[DONE]"]])
+        found = await pieces(endpoint(fake.url))
+        assert said(found) == "Yes, but."
+        assert any(piece.thinking for piece in found)
+
+    def test_a_list_of_parts_is_read(self):
+        content = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
+        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]})) == Piece(thinking="…")
+        content = [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}, {"type": "reference"}, 7]
+        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]})) == Piece(text="Yes.")
+
     @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
     def test_thinking_is_never_text(self, name):
         piece = chat._piece(json.dumps({"choices": [{"delta": {name: "Hm.", "content": None}}]}))
