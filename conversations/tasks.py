@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from procrastinate import RetryStrategy
@@ -15,6 +16,7 @@ from procrastinate.contrib.django import app
 from conversations import deleting, titles
 from conversations.live import Live, tell
 from conversations.models import Conversation, Turn
+from conversations.working import STALLED
 from council import calls, record
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
@@ -27,7 +29,6 @@ logger = logging.getLogger(__name__)
 LOOK_FOR_CANCELS = 0.3
 LOOK_FOR_STALLED = 20.0
 TITLE_AFTER = 3.0  # seconds: where many ask at once, the answers come first
-STALLED_AFTER = 30
 
 
 @dataclass(slots=True)
@@ -168,12 +169,17 @@ async def _rescue_stalled() -> None:
     """Hand the jobs of a worker that died to those that live."""
     while True:
         try:
-            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER):
-                logger.warning("Job %s lost its worker and is begun again", job.id)
-                await app.job_manager.retry_job(job)
+            await in_thread(_rescue)
         except Exception:
             logger.exception("Could not look for stalled jobs")
         await asyncio.sleep(LOOK_FOR_STALLED)
+
+
+def _rescue() -> None:
+    # In a thread that mends its connection: the queue's own never comes back after the database was away.
+    for job in async_to_sync(app.job_manager.get_stalled_jobs)(seconds_since_heartbeat=STALLED):
+        logger.warning("Job %s lost its worker and is begun again", job.id)
+        async_to_sync(app.job_manager.retry_job)(job)
 
 
 @app.periodic(cron="17 3 * * *")

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
 from conversations import asking, results, tasks
@@ -206,3 +208,19 @@ def test_a_title_that_a_person_gave_stays(alice, council, provider):
     carry_out(turn)
     assert Conversation.objects.get().title == "Mine"
     assert "title" not in {each["kind"] for each in provider.requests()}
+
+
+def test_the_job_of_a_worker_that_died_is_begun_again(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 minute') RETURNING id"
+        )
+        dead = cursor.fetchone()
+        cursor.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", dead)
+    work(lambda: waiting_again(turn))
+
+
+async def waiting_again(turn):
+    while not await tasks.in_thread(ProcrastinateJob.objects.filter(status="todo").exists):
+        await asyncio.sleep(0.05)
