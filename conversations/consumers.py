@@ -33,10 +33,11 @@ NOTHING = Known(0, 0)
 class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
+    joined = False
+
     async def connect(self) -> None:
         """Only the conversation's viewers get in; all others hear the same as for one that does not exist."""
         self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
-        self.joined = False
         self.watcher: asyncio.Task[None] | None = None
         self.known = NOTHING
         self.deliberation = ""

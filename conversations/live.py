@@ -1,9 +1,11 @@
 """A deliberation on its way to its viewers: each event is recorded first and shown then.
 
 Text that grows is shown in frames, one for the whole deliberation: the first text of a slot at once, then at most one
-in INTERVAL seconds. About once in CHECKPOINT seconds the texts are written to their rows. Channel layers lose messages
-in silence, so a frame stands alone: it holds all that grew since the checkpoint before the last one. Events other than
-growth travel as a bare notice of the new revision; each viewer's consumer reads the rows.
+in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes about a millisecond and
+all of them may have a quarter of the loop's time (SHARE). About once in CHECKPOINT seconds the texts are written to
+their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that grew since the
+checkpoint before the last one. Events other than growth travel as a bare notice of the new revision; each viewer's
+consumer reads the rows.
 
 What a consumer needs to know of a frame, numbers being revisions of the deliberation:
 
@@ -42,7 +44,7 @@ ENDINGS_TOGETHER = 0.01
 CHECKPOINT = 1.0
 SLOWEST = 0.5
 PATIENCE = 60.0
-LAG_TO_INTERVAL = 40
+SHARE = 0.004
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
@@ -93,6 +95,9 @@ class Live:
     in the same moment is written in one transaction.
     """
 
+    count = 0
+    """How many are shown by this process."""
+
     def __init__(self, conversation_id: UUID, claim: Claim) -> None:
         self.conversation_id = conversation_id
         self.recorder = Recorder(claim)
@@ -114,9 +119,11 @@ class Live:
 
     async def __aenter__(self) -> Self:
         self._worker = asyncio.create_task(self._work())
+        Live.count += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        Live.count -= 1
         await self._end()
 
     async def emit(self, event: Event) -> None:
@@ -185,7 +192,6 @@ class Live:
 
     async def _work(self) -> None:
         failing_since: float | None = None
-        interval = INTERVAL
         while not (self._ending and not self._events):
             await _wait(self._woken, self._next_checkpoint())
             self._woken.clear()
@@ -211,11 +217,8 @@ class Live:
                 self._give_up(error)
                 return
             await self._show()
-            began = monotonic()
-            if not self._ending and not await _wait(self._urgent, interval):
-                # A loop that wakes us late has too much to do: fewer frames, each with more in it.
-                late = monotonic() - began - interval
-                interval = min(SLOWEST, max(INTERVAL, LAG_TO_INTERVAL * late))
+            if not self._ending:
+                await _wait(self._urgent, min(SLOWEST, max(INTERVAL, Live.count * SHARE)))
 
     def _give_up(self, error: Exception) -> None:
         self._error = error
