@@ -127,14 +127,20 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
             "POST",
             f"{endpoint.base_url.rstrip('/')}/chat/completions",
             content=orjson.dumps(payload(endpoint, request)),
-            headers={"Content-Type": "application/json", "Accept": "text/event-stream", **headers(endpoint)},
+            headers={
+                "Content-Type": "application/json",
+                "Accept": "text/event-stream",
+                "Accept-Encoding": "identity",  # a packed stream may be held back until there is enough to pack
+                **headers(endpoint),
+            },
         ) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
                 raise await failure(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
-            events = sse.events(response.aiter_bytes())
+            packed = "content-encoding" in response.headers
+            events = sse.events(response.aiter_bytes() if packed else response.aiter_raw())
             inline = InlineThinking()
             async for data in events:
                 if data == "[DONE]":
