@@ -16,17 +16,21 @@ WITHOUT_DATABASE = {"", "help", "version", "--version", "check", "collectstatic"
 def main() -> None:
     """Run the command of this command line, with a database if it needs one."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "councilsite.settings")
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
     from django.core.management import execute_from_command_line  # noqa: PLC0415
 
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     embedded = not os.environ.get("DATABASE_URL")
+    if embedded:
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]  # PGPORT and the like are meant for another PostgreSQL, and would be obeyed
     asks = command not in WITHOUT_DATABASE and not {"-h", "--help"} & set(sys.argv)
     var = Path(os.environ.get("VAR_DIR") or Path(__file__).resolve().parent / "var")
     try:
         # `up` is the site's life and waits for nobody; any other command may have lent its database to one.
         with postgres.serving(var, wait_for_others=command != "up") if embedded and asks else contextlib.nullcontext():
             execute_from_command_line(sys.argv)
-    except postgres.Unavailable as error:
+    except (postgres.Unavailable, ImproperlyConfigured) as error:
         sys.exit(f"{error}")
     except KeyboardInterrupt:
         sys.exit(130)

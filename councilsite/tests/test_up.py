@@ -169,3 +169,26 @@ def test_a_command_uses_the_running_database(command):
     later = command("shell", "--no-imports", "-c", code)
     assert later.ends() == 0
     assert "alive: False" in later.said
+
+
+def test_what_is_meant_for_another_postgresql_does_not_matter(command):
+    up = command("up", "--port", str(free_port()), PGPORT="1", PGHOST="nowhere.invalid", PGUSER="nobody")
+    up.says("Open http://localhost")
+
+
+def test_a_database_that_cannot_be_reached_is_said_with_its_reason(command):
+    keys = {"SECRET_KEY": "k" * 50, "FIELD_KEYS": "dGVzdHMgb25seTogbm90IGEgc2VjcmV0IGF0IGFsbCE="}
+    url = f"postgresql://someone:a-password@127.0.0.1:{free_port()}/council"
+    up = command("up", "--port", str(free_port()), DATABASE_URL=url, **keys)
+    assert up.ends() == 1
+    assert "DATABASE_URL names cannot be reached" in up.said
+    assert "refused" in up.said
+    assert "Traceback" not in up.said
+    assert "a-password" not in up.said
+
+
+def test_missing_keys_are_said_without_a_traceback(command):
+    up = command("up", "--port", str(free_port()), DATABASE_URL="postgresql://127.0.0.1:1/council")
+    assert up.ends() == 1
+    assert "SECRET_KEY and FIELD_KEYS must come from the environment" in up.said
+    assert "Traceback" not in up.said

@@ -32,12 +32,11 @@ class Command(BaseCommand):
         """Raises CommandError where the database is not the embedded one."""
         if os.environ.get("DATABASE_URL"):
             raise CommandError(f'DATABASE_URL is set: use the {program} of that PostgreSQL, with "$DATABASE_URL".')
-        # Nothing else of libpq's: PGPORT and the like would be obeyed.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        environment |= {
+        environment = {
+            **os.environ,
             "PGHOST": str(postgres.socket_directory(settings.VAR_DIR)),
             "PGUSER": postgres.USER,
             "PGDATABASE": postgres.DATABASE,
         }
-        command = [postgres._binary(program), *arguments]
+        command = [postgres.binary(program), *arguments]
         sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603  # our own binary

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from councilsite import embedded, locks, static
+from councilsite import database, embedded, locks, static
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -53,6 +53,7 @@ class Command(BaseCommand):
             raise CommandError(f"`up` is running already, with the data in {settings.VAR_DIR}. Stop it first.")
         with lock:
             _require_free(host, port)
+            _require_database()
             if not os.environ.get("SITE_URL"):
                 # The one setting that an option of a command decides; nothing has read it yet.
                 settings.SITE_URL = f"http://localhost:{port}"
@@ -96,6 +97,13 @@ class Command(BaseCommand):
         for line in lines:
             self.stdout.write(line)
         self.stdout.flush()  # a pipe would hold it back
+
+
+def _require_database() -> None:
+    try:
+        database.require(os.environ)
+    except database.Unreachable as error:
+        raise CommandError(str(error)) from error
 
 
 def _require_free(host: str, port: int) -> None:
