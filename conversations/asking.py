@@ -104,7 +104,9 @@ def _store(
             deliberation=deliberation,
             request_id=request_id,
         )
-        app.configure_task("deliberate", queue="deliberations").defer(deliberation_id=str(deliberation.id))
+        app.configure_task("deliberate", queue="deliberations").defer(
+            deliberation_id=str(deliberation.id), conversation_id=str(conversation.id)
+        )
     return turn
 
 

@@ -16,7 +16,7 @@ from procrastinate.contrib.django import app
 
 from conversations import deleting, titles
 from conversations.live import Live, tell
-from conversations.models import Conversation, Turn
+from conversations.models import Conversation
 from conversations.working import STALLED
 from council import calls, record
 from council.core.deliberate import deliberate
@@ -56,15 +56,14 @@ async def lifespan() -> AsyncIterator[None]:
 
 
 @app.task(name="deliberate", queue="deliberations", retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
-async def deliberate_job(deliberation_id: str) -> None:
+async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
-    key = UUID(deliberation_id)
-    taken = await in_thread(_take, key)
-    if taken is None:
+    key, conversation = UUID(deliberation_id), UUID(conversation_id)
+    claim = await in_thread(record.claim, key)
+    if claim is None:
         return
-    claim, conversation_id, untitled = taken
-    task = asyncio.create_task(_deliberate(conversation_id, claim))
-    title = asyncio.create_task(_title(conversation_id, claim)) if untitled else None
+    task = asyncio.create_task(_deliberate(conversation, claim))
+    title = None if claim.plan.history else asyncio.create_task(_title(conversation, claim))
     _running.tasks[key] = task
     try:
         await task
@@ -75,7 +74,7 @@ async def deliberate_job(deliberation_id: str) -> None:
         await asyncio.gather(task, return_exceptions=True)
         if not _stopped_by_a_person(key):
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
-            await deliberate_job.defer_async(deliberation_id=deliberation_id)
+            await deliberate_job.defer_async(deliberation_id=deliberation_id, conversation_id=conversation_id)
             raise
     finally:
         if title:
@@ -83,15 +82,6 @@ async def deliberate_job(deliberation_id: str) -> None:
             await asyncio.gather(title, return_exceptions=True)
         _running.tasks.pop(key, None)
         _running.stopped.discard(key)
-
-
-def _take(key: UUID) -> tuple[record.Claim, UUID, bool] | None:
-    """Claim the deliberation; its conversation, and whether that has only its question's start for a title."""
-    claim = record.claim(key)
-    if claim is None:
-        return None
-    turn = Turn.objects.select_related("conversation").get(deliberation=key)
-    return claim, turn.conversation_id, turn.parent_id is None and not turn.conversation.titled
 
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
@@ -119,8 +109,8 @@ async def _title(conversation_id: UUID, claim: record.Claim) -> None:
     """Give a conversation a title from its first question. It may fail: the question's start stays."""
     try:
         await asyncio.sleep(TITLE_AFTER)
-        title = await titles.suggest(claim)
         untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
+        title = await titles.suggest(claim) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
             await tell(conversation_id, {"type": "titled"})
     except Exception:

@@ -41,6 +41,17 @@ _TABLES = {
     Stage.SYNTHESISING: Synthesis._meta.db_table,
 }
 
+# In one statement, and so in one way to the database and back: a person waits.
+_TAKE = f"""
+    UPDATE {_DELIBERATION}
+    SET attempt = attempt + 1, revision = revision + 1, layout = revision + 1, started = coalesce(started, now()),
+        status = CASE WHEN attempt < %(attempts)s THEN 'running' ELSE 'failed' END,
+        reason = CASE WHEN attempt < %(attempts)s THEN '' ELSE %(given_up)s END,
+        finished = CASE WHEN attempt < %(attempts)s THEN NULL ELSE now() END
+    WHERE id = %(id)s AND status IN ('queued', 'running')
+    RETURNING *
+"""  # noqa: S608  # own names
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -74,27 +85,12 @@ class Growing:
 
 def claim(deliberation_id: Any) -> Claim | None:
     """Take an unfinished deliberation over from whoever had it. None: it is over, or was tried too often."""
-    with transaction.atomic():
-        row = (
-            Deliberation.objects.select_for_update()
-            .filter(pk=deliberation_id, status__in=Deliberation.UNFINISHED)
-            .first()
-        )
-        if row is None:
-            return None
-        row.attempt += 1
-        row.started = row.started or timezone.now()
-        if row.attempt > ATTEMPTS:
-            row.status, row.reason = Deliberation.Status.FAILED, "It was begun three times and never came to its end."
-            row.finished = timezone.now()
-        else:
-            row.status = Deliberation.Status.RUNNING
-        row.revision += 1
-        row.layout = row.revision
-        row.save(update_fields=("attempt", "started", "status", "reason", "finished", "revision", "layout"))
-        if row.attempt > ATTEMPTS:
-            return None
-        filled = _filled(row) if row.attempt > 1 else {}
+    given_up = "It was begun three times and never came to its end."
+    taken = Deliberation.objects.raw(_TAKE, {"id": deliberation_id, "attempts": ATTEMPTS, "given_up": given_up})
+    row = next(iter(taken), None)
+    if row is None or row.status == Deliberation.Status.FAILED:
+        return None
+    filled = _filled(row) if row.attempt > 1 else {}
     return Claim(row.id, row.attempt, row.revision, Plan.from_json(row.plan), row.plan, filled)
 
 

@@ -53,7 +53,7 @@ def work(*jobs) -> None:
 
 
 def carry_out(turn) -> Deliberation:
-    work(lambda: tasks.deliberate_job(str(turn.deliberation_id)))
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
     return Deliberation.objects.get(pk=turn.deliberation_id)
 
 
@@ -128,7 +128,7 @@ def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, prov
     def record_has_text():
         return tasks.in_thread(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3)
 
-    work(lambda: tasks.deliberate_job(str(turn.deliberation_id)), stop)
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), stop)
     found = Deliberation.objects.get()
     assert found.status == "cancelled"
     assert {each.outcome for each in found.answers.all()} == {"cancelled"}
@@ -142,7 +142,7 @@ def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, coun
     provider.script({"kind": "synthesis"}, fault="hang")
 
     async def die():
-        job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id)))
+        job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
         while not await tasks.in_thread(Call.objects.filter(purpose="synthesis").exists):
             await asyncio.sleep(0.02)
         job.cancel()
