@@ -38,13 +38,14 @@ from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 0.1
-TOGETHER = 0.002
-ENDINGS_TOGETHER = 0.01
-CHECKPOINT = 1.0
-SLOWEST = 0.5
-PATIENCE = 60.0
-SHARE = 0.004
+# Seconds.
+INTERVAL = 0.1  # between two frames of a deliberation
+SHARE = 0.004  # and at least this for each deliberation that the process shows,
+SLOWEST = 0.5  # up to this
+TOGETHER = 0.002  # first pieces of text that come within it share a frame
+ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
+CHECKPOINT = 1.0  # between two writings of texts that grow
+PATIENCE = 60.0  # with a database that is away
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:

@@ -74,7 +74,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await asyncio.gather(task, return_exceptions=True)
         if not _stopped_by_a_person(key):
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
-            await deliberate_job.defer_async(deliberation_id=deliberation_id, conversation_id=conversation_id)
+            await in_thread(deliberate_job.defer, deliberation_id=deliberation_id, conversation_id=conversation_id)
             raise
     finally:
         if title:

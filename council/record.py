@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
@@ -123,6 +123,7 @@ class Recorder:
         self.attempt = claim.attempt
         self.revision = claim.revision
         self.growing: dict[Slot, Growing] = {}
+        self._finished: set[Slot] = set()
         self._ends: list[CallEnd] = []
 
     def grew(self, event: TextGrew) -> None:
@@ -156,9 +157,14 @@ class Recorder:
         return changed
 
     def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> None:
-        """Write a snapshot."""
-        with self._revision() as (revision, updates):
-            updates.extend(self._grow(changed, revision))
+        """Write a snapshot. What could not be written is in the next one."""
+        try:
+            with self._revision() as (revision, updates):
+                updates.extend(self._grow(changed, revision))
+        except DatabaseError:
+            for slot, _ in changed:
+                self.growing[slot].dirty = True
+            raise
 
     def write(self, events: Sequence[Event], calls: Sequence["NewCall"] = ()) -> list["SentCall"]:
         """Write events that came together, and calls that go out after them, as one revision.
@@ -178,7 +184,11 @@ class Recorder:
         with self._revision(**values) as (revision, updates):
             for event in events:
                 updates.extend(self._write_rows(event, revision, now))
-            return sending(calls, self.id, self.attempt)
+            sent = sending(calls, self.id, self.attempt)
+        for slot in self._finished:
+            self.growing.pop(slot, None)
+        self._finished.clear()
+        return sent
 
     def _write_rows(self, event: Event, revision: int, now: datetime) -> list["Update"]:
         match event:
@@ -276,7 +286,8 @@ class Recorder:
         rows.bulk_create(new, ignore_conflicts=True)
 
     def _finish(self, slot: Slot, reply: Reply, revision: int, now: datetime, **extra: Any) -> "Update":
-        growing = self.growing.pop(slot, None)
+        growing = self.growing.get(slot)
+        self._finished.add(slot)
         values: dict[str, Any] = {
             "revision": revision,
             "state": Contribution.State.ENDED,

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
@@ -224,3 +225,29 @@ def test_the_job_of_a_worker_that_died_is_begun_again(alice, council):
 async def waiting_again(turn):
     while not await tasks.in_thread(ProcrastinateJob.objects.filter(status="todo").exists):
         await asyncio.sleep(0.05)
+
+
+def test_it_goes_on_where_the_database_drops_every_connection(alice, council, provider):
+    provider.configure(tokens=60, tokens_per_second=60)
+    turn = asking.ask(alice, "What now?", council)
+
+    async def drop():
+        for kind in ("answer", "ballot", "synthesis"):
+            while kind not in await asyncio.to_thread(kinds, provider):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(drop_connections)
+
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), drop)
+    connection.close()
+    found = Deliberation.objects.get()
+    assert (found.status, found.attempt) == ("complete", 1)
+    assert {each.outcome for each in Call.objects.exclude(purpose="title")} == {"complete"}
+    assert len(kinds(provider)) == 7
+
+
+def drop_connections() -> None:
+    known = connection.settings_dict
+    where = {"host": known["HOST"], "user": known["USER"], "password": known["PASSWORD"], "port": known["PORT"] or None}
+    with psycopg.connect(dbname="postgres", **where) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [known["NAME"]])
