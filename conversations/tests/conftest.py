@@ -67,7 +67,7 @@ def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]
             up.wait(30)
             reader.join(5)
             up.stdout.close()
-            call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
+            call_command("flush", interactive=False, verbosity=0)  # and what migrations leave, anew
             with connection.cursor() as cursor:
                 cursor.execute("DELETE FROM procrastinate_jobs")
             connection.close()

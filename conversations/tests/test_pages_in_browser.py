@@ -138,6 +138,7 @@ def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, v
     visitor.ask("Outbox or *queue*?")
     assert page.title().startswith("• ")
     page.locator(".shows-answers .card.growing .body > div > *").first.wait_for()
+    page.locator(".card.growing .tok", has_text="tok").first.wait_for()
     page.locator(".rail li[aria-current]", has_text="Answers").wait_for()
     page.locator(".shows-reviews .card.growing .body > div > *").first.wait_for()
     assert page.locator("#status").inner_text() == "Peer review has begun."
@@ -145,7 +146,7 @@ def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, v
     visitor.finished()
     expect(page).to_have_title(re.compile("^✓ "))
     assert page.locator("#status").inner_text() == "The council has answered."
-    page.locator(".verdict", has_text="3 of 3 ballots").wait_for()
+    page.locator(".verdict dd", has_text="3 of 3").wait_for()
     assert page.locator(".matrix tbody tr").count() == 3
     assert page.locator(".standings tbody tr").count() == 3
     assert page.locator("[data-ai-generated]").count() >= 4
@@ -347,6 +348,27 @@ def test_it_obeys_the_keyboard(visitor):
     page.keyboard.press("Escape")
     page.keyboard.press("Control+Shift+o")
     page.wait_for_url(f"{visitor.url}/")
+
+
+def test_it_keeps_what_has_the_focus_in_view(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Enter")
+    visitor.finished()
+    assert page.evaluate("document.activeElement.id") == "main"
+    site.provider.reset()
+    site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=60)
+    visitor.ask("And now?")
+    visitor.finished(turns=2)
+    page.evaluate("document.querySelectorAll('.evidence details').forEach(each => { each.open = true; })")
+    page.locator(".turn:nth-child(2) summary").first.focus()
+    while page.evaluate("!document.activeElement.closest('.dock')"):
+        top, dock = page.evaluate(
+            "[document.activeElement, document.querySelector('.dock')].map(each => each.getBoundingClientRect().top)"
+        )
+        assert top < dock
+        page.keyboard.press("Tab")
 
 
 def test_it_opens_what_a_link_points_to(visitor):

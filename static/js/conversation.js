@@ -144,7 +144,7 @@
   let before;
   const look = () => {
     const cards = [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
-    before = { boxes: [], reading: null, say: announcement() };
+    before = { boxes: [], reading: null, say: announcement(), stop: document.activeElement?.form?.id === "stop" };
     for (const card of cards) {
       const box = card.querySelector(".body");
       if (!box) continue;
@@ -163,6 +163,8 @@
       const box = document.getElementById(id)?.querySelector(".body");
       if (box && box.closest(".turn.unfinished > .main")) box.scrollTop = end ? box.scrollHeight : top;
     }
+    /* With its button the focus would go too: from here Tab goes on to what came. */
+    if (before.stop && document.activeElement === document.body) $("#main").focus({ preventScroll: true });
     const said = announcement();
     if (said !== before.say) stage(said, before.reading);
     before = null;
