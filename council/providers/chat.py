@@ -259,7 +259,7 @@ def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False)
         said = _words(json.loads(body).get("error"))
     except (ValueError, AttributeError, RecursionError):
         said = ""
-    told = f" It says: {said}" if said else ""
+    told = f" It says: {said}{'' if said[-1] in '.!?…' else '.'}" if said else ""
     match response.status_code:
         case 401 | 403:
             return errors.WrongKey(f"The provider refused the API key.{told} An administrator can correct it.")
