@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet, Sum, prefetch_related_objects
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import get_language
@@ -21,6 +21,7 @@ from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Outcome, Pl
 from council.models import Contribution, Council, Deliberation, Provider, Review
 
 HUES = 5
+_WITH_REVIEWS = {Stage.REVIEWING, Stage.SYNTHESISING}
 KEPT = 1000  # finished texts and cards: those of the hundred deliberations that were looked at last
 
 ICONS = {
@@ -331,10 +332,12 @@ def turns_of(turns: QuerySet[Turn]) -> list[TurnView]:
     """The turns of a conversation, oldest first, with all that they show."""
     rows = (
         turns.select_related("deliberation__synthesis")
-        .prefetch_related("deliberation__answers", "deliberation__reviews")
+        .prefetch_related("deliberation__answers")
         .annotate(cost=Sum("deliberation__calls__cost"))
         .order_by("created", "id")
     )
+    reviewed = [turn.deliberation for turn in rows if turn.deliberation.stage in _WITH_REVIEWS]
+    prefetch_related_objects(reviewed, "reviews")
     return [view(turn) for turn in rows]
 
 
@@ -345,14 +348,15 @@ def view(turn: Any) -> TurnView:
     members = [_seat(deliberation, plan, index) for index in range(len(plan.members))]
     chairman = _seat(deliberation, plan, CHAIRMAN)
     answers = _cards(deliberation, plan, members, Stage.ANSWERING, deliberation.answers.all())
-    reviews = _cards(deliberation, plan, members, Stage.REVIEWING, deliberation.reviews.all())
+    reviewed = list(deliberation.reviews.all()) if deliberation.stage in _WITH_REVIEWS else []
+    reviews = _cards(deliberation, plan, members, Stage.REVIEWING, reviewed)
     synthesis = getattr(deliberation, "synthesis", None)
     standings = [
         StandingView(each["place"], members[each["seat"]], each["mean"], each["ballots"])
         for each in deliberation.standings
     ]
     columns = [each.seat for each in answers if not each.growing and not each.bad]
-    matrix = _matrix(members, columns, list(deliberation.reviews.all()))
+    matrix = _matrix(members, columns, reviewed)
     return TurnView(
         id=turn_id(deliberation),
         turn=turn,
@@ -368,7 +372,7 @@ def view(turn: Any) -> TurnView:
         matrix=matrix,
         standings=standings,
         ballots=sum(row.state in {BallotState.VALID, BallotState.REPAIRED} for row in matrix),
-        dissent=_dissent(members, standings, list(deliberation.reviews.all())),
+        dissent=_dissent(members, standings, reviewed),
         cost=turn.cost,
         seconds=deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
     )
