@@ -62,13 +62,26 @@ def group_of(conversation_id: UUID) -> str:
     return f"conversation.{conversation_id.hex}"
 
 
+@dataclass(slots=True)
+class _Outage:
+    """Whether the channel layer is known to be away: that is said once, and not for each frame."""
+
+    begun: bool = False
+
+
+_outage = _Outage()
+
+
 async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
     """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too."""
     try:
         layer: Any = get_channel_layer()
         await layer.group_send(group_of(conversation_id), message)
+        _outage.begun = False
     except Exception:  # whatever the layer's client raises, a deliberation goes on without it
-        logger.warning("The channel layer did not take a message for %s", conversation_id, exc_info=True)
+        if not _outage.begun:
+            logger.warning("The channel layer takes no messages; pages look for themselves", exc_info=True)
+        _outage.begun = True
 
 
 @dataclass(slots=True)

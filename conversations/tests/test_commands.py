@@ -26,12 +26,12 @@ from conversations.models import Conversation
 from conversations.tests import cast
 from conversations.tests.conftest import session_of
 from conversations.working import worker_alive
-from council.models import Deliberation
-from councilsite import postgres
-from councilsite.tests.processes import OURS, PATIENCE, ROOT, Command
+from council.models import Answer, Deliberation
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db, pytest.mark.timeout(180)]
 
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds; a busy machine is slow, and no test asks how slow
 QUESTION = "Why is the sky blue?"
 KEYS = {"question", "council", "answers", "reviews", "standings", "synthesis", "seconds", "cost"}
 ANSWER_KEYS = {"seat", "model", "text", "outcome", "seconds", "input_tokens", "output_tokens", "cost"}
@@ -59,7 +59,8 @@ class Manage:
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self._streams = [Path(tempfile.mkstemp(dir=folder)[1]) for _ in range(2)]
-        clean = {name: value for name, value in os.environ.items() if name not in OURS}
+        ours = {"DATABASE_URL", "SECRET_KEY", "FIELD_KEYS", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+        clean = {name: value for name, value in os.environ.items() if name not in ours}
         with self._streams[0].open("w") as output, self._streams[1].open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", *arguments],
@@ -112,14 +113,15 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
             cast.council(provider.url, slug=slug)
         var = tmp_path_factory.mktemp("commands")
         environment = {**deployment(), "VAR_DIR": str(var)}
-        worker = Command(var, "worker", **deployment())
+        worker = Manage(var, "worker", **environment)
         started: dict[str, Manage] = {}
         try:
             wait_until(worker_alive)
             for slug, *options in (("good", "--json", "--user", "Alice@example.org"), ("dead",), ("lame",), ("none",)):
                 started[slug] = Manage(var, "ask", QUESTION, "--council", slug, *options, **environment)
             ended = {slug: each.ends() for slug, each in started.items()}
-            assert worker.signal(signal.SIGTERM) == 0
+            worker.process.terminate()
+            assert worker.ends().code == 0
             yield ended
         finally:
             for each in (worker, *started.values()):
@@ -271,12 +273,13 @@ def test_it_brings_database_and_worker_and_can_be_stopped_from_elsewhere(provide
         try:
             made = started[0].ends()
             assert made.code == 0, made.errors
-            assert not postgres.running(var)
+            assert not served(var)
 
             ask = Manage(folder, "ask", QUESTION, "--here", "--json", VAR_DIR=str(var))
             started.append(ask)
             ask.says("answering")
             wait_until(lambda: under_way(provider) >= 3)
+            assert served(var)
             wanted = ask.says(r"Council slow deliberates \(([\w-]+)\)")[1]
             started.append(Manage(folder, "cancel", wanted, VAR_DIR=str(var)))
             cancelled = started[-1].ends()
@@ -290,17 +293,17 @@ def test_it_brings_database_and_worker_and_can_be_stopped_from_elsewhere(provide
             assert all(each["text"] for each in told["answers"])
             assert "Traceback" not in ended.errors
             assert under_way(provider) == 0
-            assert not postgres.running(var)
+            assert not served(var)
         finally:
             for each in started:
                 each.close()
 
 
-def test_ctrl_c_stops_the_deliberation_and_prints_what_came(asked, provider, tmp_path):
+def test_ctrl_c_stops_the_deliberation_and_keeps_what_came(asked, tmp_path):
     ask = Manage(tmp_path, "ask", QUESTION, "--council", "slow", "--here", **deployment(), VAR_DIR=str(tmp_path))
     try:
         ask.says("answering")
-        wait_until(lambda: under_way(provider) >= 3)
+        wait_until(lambda: Answer.objects.filter(deliberation__council__slug="slow").exclude(text="").count() == 3)
         os.killpg(ask.process.pid, signal.SIGINT)
         ended = ask.ends()
     finally:
@@ -324,6 +327,11 @@ def test_told_to_stop_it_takes_its_worker_along(asked, tmp_path):
         assert not worker.is_running()
     finally:
         ask.close()
+
+
+def served(var: Path) -> bool:
+    """Its database is there and a server holds it."""
+    return (var / "postgres" / "postmaster.pid").exists()
 
 
 def under_way(provider: Provider) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -137,7 +138,15 @@ class Command(BaseCommand):
 @contextlib.contextmanager
 def _worker() -> Iterator[subprocess.Popen[bytes]]:
     """A worker of our own, in a process of its own, until the end of the block."""
-    worker = subprocess.Popen([sys.executable, sys.argv[0], "worker"])  # noqa: S603  # this very program
+    worker = subprocess.Popen(  # noqa: S603  # this very program
+        [sys.executable, sys.argv[0], "worker"],
+        stdout=subprocess.DEVNULL,  # the output is the answer's alone
+        process_group=0,  # Ctrl-C in a terminal reaches us alone
+    )
+    # Whoever ends us must not leave it behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
         yield worker
     finally:
