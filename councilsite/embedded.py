@@ -24,8 +24,6 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
     """
     # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
     sys.setswitchinterval(0.001)
-    # What is loaded by now stays: the collector need not look at it again and again.
-    gc.freeze()
     gc.set_threshold(*COLLECT)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -68,6 +66,9 @@ async def _announce(host: str, port: int, ready: Callable[[], None]) -> None:
             answer = await reader.read()
             writer.close()
             if b" 200 " in answer.partition(b"\r\n")[0]:
+                # What is loaded by now stays: the collector need not look at it again and again.
+                gc.collect()
+                gc.freeze()
                 ready()
                 return
         await asyncio.sleep(0.05)

@@ -126,7 +126,7 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
         finally:
             for each in (worker, *started.values()):
                 each.close()
-            call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)
+            call_command("flush", interactive=False, verbosity=0)
             forget_jobs()
             connection.close()
 
