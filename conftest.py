@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,9 @@ def _configure() -> postgres.Server | None:
     django.setup()
     return server
 
+
+# Where the tests run in the background of a shell, Ctrl-C is ignored by whatever they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # While this file is imported, because a conftest.py of an app may import models.
 _server = _configure()
