@@ -20,6 +20,7 @@ class Threads:
     """So many threads, each with its connection."""
 
     def __init__(self, count: int, name: str) -> None:
+        self.count = count
         self._executor = ThreadPoolExecutor(count, name)
 
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,6 +1,7 @@
 """What a worker does with a deliberation: against a provider on a real socket, over a real database."""
 
 import asyncio
+import threading
 
 import psycopg
 import pytest
@@ -9,7 +10,7 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
-from conversations import asking, results, tasks
+from conversations import asking, consumers, results, tasks
 from conversations.models import Conversation
 from conversations.tests import cast
 from council import record
@@ -239,11 +240,24 @@ def test_it_goes_on_where_the_database_drops_every_connection(alice, council, pr
             await asyncio.to_thread(drop_connections)
 
     work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), drop)
+    for threads in (tasks.in_thread, consumers.read):
+        async_to_sync(forget_connections)(threads)
     connection.close()
     found = Deliberation.objects.get()
     assert (found.status, found.attempt) == ("complete", 1)
     assert {each.outcome for each in Call.objects.exclude(purpose="title")} == {"complete"}
     assert len(kinds(provider)) == 7
+
+
+async def forget_connections(threads) -> None:
+    """Each of the threads drops its connection, so that no later test meets a dead one."""
+    all_here = threading.Barrier(threads.count)
+
+    def forget() -> None:
+        all_here.wait(30)
+        connection.close()
+
+    await asyncio.gather(*(threads(forget) for _ in range(threads.count)))
 
 
 def drop_connections() -> None:
