@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conversations.working import STALLED
 from councilsite.tests.processes import Command, free_port, wait_until_gone
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -166,7 +167,9 @@ def test_a_command_uses_the_running_database(command):
     assert shell.ends() == 0
     assert "alive: True" in shell.said
     assert up.signal(signal.SIGINT) == 0
-    later = command("shell", "--no-imports", "-c", code)
+    # The start that `var` is a copy of was ended in its first moment; a worker cut then counts until it is stalled.
+    wait = f"import time; time.sleep({STALLED}); "
+    later = command("shell", "--no-imports", "-c", wait + code)
     assert later.ends() == 0
     assert "alive: False" in later.said
 
