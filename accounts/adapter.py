@@ -8,11 +8,11 @@ from django.urls import reverse
 class AccountAdapter(DefaultAccountAdapter):
     """Accounts are given out by administrators."""
 
-    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
         """Nobody signs up by themselves."""
         return False
 
-    def get_password_change_redirect_url(self, request: HttpRequest) -> str:  # noqa: ARG002
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:  # noqa: ARG002  # the signature is the framework's
         """Back to where the change began."""
         return reverse("settings")
 

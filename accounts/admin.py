@@ -30,7 +30,7 @@ admin.site.unregister(UserSession)
 admin.site.unregister(Authenticator)
 
 
-class PersonAddForm(AdminUserCreationForm):  # type: ignore[type-arg]
+class PersonAddForm(AdminUserCreationForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """A new person. Without a password they choose one by "Forgot your password?"."""
 
     class Meta:
@@ -38,7 +38,7 @@ class PersonAddForm(AdminUserCreationForm):  # type: ignore[type-arg]
         fields = ("email", "name")
 
 
-class PersonForm(UserChangeForm):  # type: ignore[type-arg]
+class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """A person. The last administrator cannot be taken away."""
 
     class Meta:
@@ -76,7 +76,7 @@ class PersonAdmin(PeopleAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:  # noqa: ARG002
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:  # noqa: ARG002  # the signature is the framework's
         """Only a superuser hands out rights, or staff could give themselves all of them."""
         rights = () if _superuser(request) else tuple(right for right in RIGHTS if right != "is_active")
         return (*self.readonly_fields, *rights)
@@ -89,11 +89,11 @@ class PersonAdmin(PeopleAdmin):
             return False
         return super().has_change_permission(request, obj)
 
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:  # noqa: ARG002  # the signature is the framework's
         """People are switched off instead."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: bool) -> None:  # noqa: FBT001  # the signature is Django's
         """An administrator who gives out an address stands for it."""
         super().save_model(request, obj, form, change)
         if not change or "email" in form.changed_data:
@@ -109,15 +109,15 @@ class SecondFactorAdmin(FactorsAdmin):
     search_fields = ("user__email",)
     fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
         """People set up their own."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:  # noqa: ARG002  # the signature is the framework's
         """There is nothing to change."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:  # noqa: ARG002  # the signature is the framework's
         """Only a superuser: without the second factor, a password is enough."""
         return _superuser(request)
 

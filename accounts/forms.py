@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 
 
-class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """What people may change about themselves."""
 
     class Meta:
@@ -19,7 +19,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         help_texts = {"name": ""}
 
 
-class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]
+class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """The first administrator."""
 
     class Meta:

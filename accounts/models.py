@@ -43,15 +43,15 @@ class User(AbstractUser):
     """A person, known by an e-mail address."""
 
     username = None  # type: ignore[assignment]  # the address takes its place
-    first_name = None  # type: ignore[assignment]
-    last_name = None  # type: ignore[assignment]
+    first_name = None  # type: ignore[assignment]  # narrower than the stubs say
+    last_name = None  # type: ignore[assignment]  # narrower than the stubs say
     email = models.EmailField(_("e-mail address"), unique=True)
     name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("How the site greets you."))
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
-    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # narrower than the stubs say
 
     class Meta:
         verbose_name = _("person")

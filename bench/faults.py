@@ -71,7 +71,7 @@ def steps(ask: Ask, said: Speech) -> list[tuple[float, bytes]]:
         def event(self, text: str) -> None:
             sent[-1][1] += text.encode()
 
-        def token(self, text: str, *, stamps: int) -> None:  # noqa: ARG002
+        def token(self, text: str, *, stamps: int) -> None:  # noqa: ARG002  # the signature is the framework's
             self.event(text)
 
     for wait in say(ask, said)(Paper()):
@@ -166,7 +166,7 @@ def broken_ballot(ask: Ask, _n: Any, _text: Any) -> Speech:
     return speech(ask, tokens(ask.settings.tokens, ask.seed) + pieces("\n\n" + broken))
 
 
-def _error(ask: Ask, n: Any, text: Any, deltas: list[Delta], code: int) -> Speech:  # noqa: ARG001
+def _error(ask: Ask, n: Any, text: Any, deltas: list[Delta], code: int) -> Speech:  # noqa: ARG001  # one signature for all faults
     return speech(
         ask, deltas, error={"message": text or "Provider returned error", "code": code}, usage=False, done=False
     )

@@ -17,14 +17,14 @@ class _Reader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        transport.write(self.request)  # type: ignore[attr-defined]
+        transport.write(self.request)  # type: ignore[attr-defined]  # a transport that writes
 
     def data_received(self, data: bytes) -> None:
         self.received += data
         if self.received.endswith(b"\r\n0\r\n\r\n"):
             self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the signature is the framework's
         self.finished.set_result(None)
 
 

@@ -196,7 +196,7 @@ class Provider:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        line = self.process.stdout.readline()  # type: ignore[union-attr]  # a pipe was asked for
         if not line:
             self.stop()
             raise RuntimeError("The fake provider did not start; its error output says why.")
@@ -249,7 +249,7 @@ class Provider:
         self.process.terminate()
         self.process.wait(10)
         for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close()  # type: ignore[union-attr]
+            pipe.close()  # type: ignore[union-attr]  # a pipe was asked for
 
 
 def main() -> None:
@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--stamp", action="store_true")
     given = parser.parse_args()
     if given.measure:
-        from bench.measure_provider import measure  # noqa: PLC0415
+        from bench.measure_provider import measure  # noqa: PLC0415  # imported where it is needed
 
         print(json.dumps(measure(), indent=1))
         return

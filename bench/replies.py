@@ -278,7 +278,7 @@ def _stream(reply: Any, ask: Ask, said: Speech) -> Iterator[float]:
             yield said.gap
         if stamped and mark >= 0:
             # In the place of the word, so that what is around it stays what it is to Markdown.
-            text = text[:mark] + re.sub(r"^\w*", stamp(ask.number, serial), text[mark:], count=1)  # noqa: PLW2901
+            text = text[:mark] + re.sub(r"^\w*", stamp(ask.number, serial), text[mark:], count=1)  # noqa: PLW2901  # the token with its stamp
             serial += 1
         reply.token(f'{role}{opening}"{name}":{quote(text)}{closing}', stamps=serial)
         role = ""

@@ -241,26 +241,26 @@ class Connection(asyncio.Protocol):
         server.connections += 1
         self.number = server.connections
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
-        self.transport = transport  # type: ignore[assignment]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  # asyncio's own names
+        self.transport = transport  # type: ignore[assignment]  # narrower than the stubs say
         self.server.open.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102  # the signature is the framework's
         self.server.open.discard(self)
         if self.reply:
             self.reply.record.disconnected = True
             self.reply.settle()
             self.reply = None
 
-    def pause_writing(self) -> None:  # noqa: D102
+    def pause_writing(self) -> None:  # noqa: D102  # asyncio's own names
         self.paused = True
 
-    def resume_writing(self) -> None:  # noqa: D102
+    def resume_writing(self) -> None:  # noqa: D102  # asyncio's own names
         self.paused = False
         if self.reply:
             self.reply.resume()
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:  # noqa: D102  # asyncio's own names
         self.buffer += data
         if self.reply is None:
             self._read()

@@ -16,14 +16,14 @@ if not os.environ.get("DATABASE_URL") and not postgres.running(settings.VAR_DIR)
 pages = get_asgi_application()
 
 # Models exist only from here on.
-from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from django.urls import re_path  # noqa: E402
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
+from channels.auth import AuthMiddlewareStack  # noqa: E402  # settings come first
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  # settings come first
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402  # settings come first
+from django.urls import re_path  # noqa: E402  # settings come first
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402  # settings come first
 
-from conversations.routing import websocket_urlpatterns  # noqa: E402
-from councilsite.turns import in_turns  # noqa: E402
+from conversations.routing import websocket_urlpatterns  # noqa: E402  # settings come first
+from councilsite.turns import in_turns  # noqa: E402  # settings come first
 
 
 async def refuse(_scope: Any, receive: Any, send: Any) -> None:

@@ -29,12 +29,12 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
         loop = runner.get_loop()
         # Twisted has one reactor in a process, chosen before anything of it is imported.
         asyncioreactor.install(loop)
-        from daphne.endpoints import build_endpoint_description_strings  # noqa: PLC0415
-        from daphne.server import Server  # noqa: PLC0415
-        from twisted.internet import reactor  # noqa: PLC0415
-        from twisted.internet.defer import Deferred  # noqa: PLC0415
+        from daphne.endpoints import build_endpoint_description_strings  # noqa: PLC0415  # imported where it is needed
+        from daphne.server import Server  # noqa: PLC0415  # imported where it is needed
+        from twisted.internet import reactor  # noqa: PLC0415  # imported where it is needed
+        from twisted.internet.defer import Deferred  # noqa: PLC0415  # imported where it is needed
 
-        from councilsite.asgi import application  # noqa: PLC0415
+        from councilsite.asgi import application  # noqa: PLC0415  # imported where it is needed
 
         worker = loop.create_task(working.work(working.CONCURRENCY, GRACE))
         greeter = loop.create_task(_announce(host, port, ready))

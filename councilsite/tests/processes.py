@@ -17,15 +17,14 @@ PATIENCE = 60.0  # seconds; a busy machine is slow, and no test asks how slow
 OURS = {"DATABASE_URL", "SECRET_KEY", "FIELD_KEYS", "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE", "VAR_DIR"}
 
 
-class Command:
-    """`manage.py` with arguments, over a `var/` of its own, and what it has said so far."""
+class Program:
+    """A Python program, in the environment given and nothing else of the tests', and what it has said so far."""
 
-    def __init__(self, var: Path, *arguments: str, **environment: str) -> None:
-        clean = {name: value for name, value in os.environ.items() if name not in OURS}
+    def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, *arguments],
             cwd=ROOT,
-            env={**clean, "VAR_DIR": str(var), **environment},
+            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,6 +67,14 @@ class Command:
             self.process.kill()
         self.ends()
         self.process.stdout.close()
+
+
+class Command(Program):
+    """`manage.py` with arguments, over a `var/` of its own."""
+
+    def __init__(self, var: Path, *arguments: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if name not in OURS}
+        super().__init__("manage.py", *arguments, **{**clean, "VAR_DIR": str(var), **environment})
 
 
 def free_port() -> int:

@@ -5,9 +5,6 @@ import os
 import re
 import secrets
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +21,7 @@ from bench.text import read_stamps
 from conversations.tests import cast
 from conversations.tests.conftest import session_of
 from council.models import Deliberation
-from councilsite.tests.processes import PATIENCE, ROOT, Command, free_port
+from councilsite.tests.processes import PATIENCE, Program, free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
@@ -34,23 +31,6 @@ NO_REDIS = "redis://127.0.0.1:9/0"
 
 # What only a frame has: the tail of a text that grows. A look at the rows brings whole cards.
 FRAME = re.compile(r'<hx-partial hx-target="#[\w-]+-open"')
-
-
-class Program(Command):
-    """Any Python program in the place of `manage.py`, in the environment given and nothing else of the tests'."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Command(BaseCommand):
         self._say("Stopped.")
 
     def _prepare(self, *, practice: bool) -> None:
-        from council.defaults import ensure_council  # noqa: PLC0415
+        from council.defaults import ensure_council  # noqa: PLC0415  # imported where it is needed
 
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
@@ -78,7 +78,7 @@ class Command(BaseCommand):
 
     def _welcome(self, host: str) -> list[str]:
         """What a person needs to know once pages are served."""
-        from accounts import setup  # noqa: PLC0415
+        from accounts import setup  # noqa: PLC0415  # imported where it is needed
 
         site = urlsplit(settings.SITE_URL)
         lines = [f"Open {settings.SITE_URL}"]
