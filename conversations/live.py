@@ -29,11 +29,12 @@ from django.utils.translation import gettext as _
 
 from conversations.markdown import LiveText
 from conversations.naming import rewriter, slot_id
+from council.call_rows import CallEnd, NewCall, SentCall
 from council.core import ballots
 from council.core.events import Event, StageStarted, TextGrew
 from council.core.values import Plan, Slot, Stage, Status
 from council.models import Contribution
-from council.record import CallEnd, Claim, NewCall, Recorder, SentCall
+from council.record import Claim, Recorder
 from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -230,7 +231,9 @@ class Live:
             except Exception as error:  # noqa: BLE001  # Stale as a rule; the engine hears of it
                 self._give_up(error)
                 return
+            await asyncio.sleep(0)  # calls whose rows are written go out before anything else is done
             await self._show()
+            await self._learn()
             if not self._ending:
                 await _wait(self._urgent, min(SLOWEST, max(INTERVAL, Live.count * SHARE)))
 
@@ -264,6 +267,13 @@ class Live:
         else:
             for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:
                 del self._growing[slot]
+
+    async def _learn(self) -> None:
+        if self.recorder.taught:
+            try:
+                await in_thread(self.recorder.learn)
+            except Exception:
+                logger.exception("What calls of deliberation %s taught was not kept", self.recorder.id)
 
     async def _show(self) -> None:
         try:

@@ -16,7 +16,8 @@ import httpx
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from council import plans, practice, record
+from council import call_rows, plans, practice, record
+from council.call_rows import CallEnd, NewCall, SentCall
 from council.core.errors import ProviderGone, UnreadableKey
 from council.core.values import CHAIRMAN, Reply, Request, Slot, Stage, Usage
 from council.models import Call, LanguageModel, Provider
@@ -24,7 +25,6 @@ from council.plans import ModelSnapshot
 from council.providers import calling, chat
 from council.providers.calling import Attempt, Deadlines
 from council.providers.chat import Endpoint
-from council.record import CallEnd, NewCall, SentCall
 from council.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -91,16 +91,14 @@ class Rows:
 
     async def sending(self, call: NewCall) -> SentCall:
         """Write the row."""
-        (sent,) = await in_thread(record.sending, [call], self.deliberation_id, self.fence)
-        return sent
+        return await in_thread(call_rows.send, call, self.deliberation_id, self.fence)
 
     def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
         """Nobody looks."""
 
     async def ended(self, end: CallEnd) -> None:
         """Write how it ended, and what it taught."""
-        await in_thread(record.ended, end)
-        await in_thread(record.learn, [end])
+        await in_thread(call_rows.end, end)
 
 
 class Asker:
