@@ -98,35 +98,37 @@ def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall
     return one
 
 
-def ending(end: CallEnd) -> Statement:
-    """Write how a call ended."""
-    values = {
-        "state": Call.State.ENDED,
-        "outcome": end.attempt.outcome,
-        "error": end.attempt.error,
-        "generation": end.attempt.generation,
-        "first_token": end.first_token,
-        "ended": end.ended,
-        **usage_columns(end.usage),
-    }
-    return rows.update(TABLE, values, "id = %s AND state = 'sent'", end.call)
+def ending(ends: Sequence[CallEnd]) -> list[Statement]:
+    """The statement that writes how calls ended; none for no calls."""
+    new = [
+        {
+            "id": end.call,
+            "state": Call.State.ENDED,
+            "outcome": end.attempt.outcome,
+            "error": end.attempt.error,
+            "generation": end.attempt.generation,
+            "first_token": end.first_token,
+            "ended": end.ended,
+            **usage_columns(end.usage),
+        }
+        for end in ends
+    ]
+    return [rows.update_each(Call, ["id"], new, f"{TABLE}.state = 'sent'")] if new else []
 
 
 def end(end: CallEnd) -> None:
     """Write how one call ended, and what it taught."""
-    rows.execute([ending(end)])
+    rows.execute(ending([end]))
     learn([end])
 
 
 def usage_columns(usage: Usage | None) -> dict[str, Any]:
     """What a call, and what it filled, say of its usage."""
-    if usage is None:
-        return {}
     return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost": usage.cost,
-        "estimated": usage.estimated,
+        "input_tokens": usage and usage.input_tokens,
+        "output_tokens": usage and usage.output_tokens,
+        "cost": usage and usage.cost,
+        "estimated": usage is not None and usage.estimated,
     }
 
 

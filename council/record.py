@@ -5,7 +5,7 @@ begun under in its WHERE: a worker that was replaced raises Stale and writes not
 raises the deliberation's revision by one, in the same transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,10 +33,10 @@ from council.rows import Result, Statement
 ATTEMPTS = 3
 
 _DELIBERATION = Deliberation._meta.db_table
-_TABLES = {
-    Stage.ANSWERING: Answer._meta.db_table,
-    Stage.REVIEWING: Review._meta.db_table,
-    Stage.SYNTHESISING: Synthesis._meta.db_table,
+_MODELS: dict[Stage, type[Contribution]] = {
+    Stage.ANSWERING: Answer,
+    Stage.REVIEWING: Review,
+    Stage.SYNTHESISING: Synthesis,
 }
 
 # In one statement, and so in one way to the database and back: a person waits.
@@ -158,7 +158,7 @@ class Recorder:
     def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> None:
         """Write a snapshot. What could not be written is in the next one."""
         try:
-            self._execute(self._grow(changed))
+            self._execute(self._update(changed))
         except DatabaseError:
             for slot, _ in changed:
                 self.growing[slot].dirty = True
@@ -179,41 +179,24 @@ class Recorder:
                     values |= {"standings": [asdict(each) for each in standings]}
                 case Ended(status, reason):
                     values |= {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
-        statements = [statement for event in events for statement in self._rows_of(event, now)]
+        started = [statement for event in events for statement in self._start(event, now)]
+        finished = self._update([each for event in events for each in self._finish(event, now)])
         sending = call_rows.sending(calls, self.id, self.attempt)
-        results = self._execute([*statements, *sending], values)
+        results = self._execute([*started, *finished, *sending], values)
         for slot in self._finished:
             self.growing.pop(slot, None)
         self._finished.clear()
-        return call_rows.sent(calls, results[len(statements) :])
-
-    def _rows_of(self, event: Event, now: datetime) -> list[Statement]:
-        match event:
-            case StageStarted(stage, seats):
-                return self._start(stage, seats, now)
-            case AnswerFinished(answer):
-                return [self._finish(Slot(Stage.ANSWERING, answer.seat), answer.reply, now)]
-            case ReviewFinished(review):
-                ballot = {
-                    "ballot": review.ballot.groups,
-                    "ballot_state": review.ballot.state,
-                    "ballot_reason": review.ballot.reason,
-                }
-                return [self._finish(Slot(Stage.REVIEWING, review.seat), review.reply, now, **ballot)]
-            case SynthesisFinished(synthesis):
-                return [self._finish(Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply, now)]
-            case TextGrew():
-                raise TypeError("Growth is written by checkpoint().")
-        return []
+        return call_rows.sent(calls, results[len(started) + len(finished) :])
 
     def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled."""
         now = timezone.now()
         stopped = {"state": Contribution.State.ENDED, "outcome": Outcome.CANCELLED, "error": "Stopped before its end."}
         values = {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
-        statements = self._grow(changed)
-        for table in _TABLES.values():
-            ended = {**stopped, "finished": now, "revision": self.revision + 1}
+        statements = self._update(changed)
+        ended = {**stopped, "finished": now, "revision": self.revision + 1}
+        for model in _MODELS.values():
+            table = model._meta.db_table
             statements.append(rows.update(table, ended, "deliberation_id = %s AND state <> 'ended'", self.id))
         # Stopped between their row and their sending. How the others ended is written before this.
         where = "deliberation_id = %s AND fence = %s AND state = 'sent'"
@@ -239,68 +222,76 @@ class Recorder:
         mine = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
         fence = rows.update(_DELIBERATION, {"revision": revision, **(values or {})}, mine, self.id, self.attempt)
         with transaction.atomic():
-            fenced, *results = rows.execute([fence, *map(call_rows.ending, ends), *statements])
+            fenced, *results = rows.execute([fence, *call_rows.ending(ends), *statements])
             if not fenced.count:
                 raise Stale
         self.revision = revision
         del self._ends[: len(ends)]
         self.taught += [end for end in ends if end.learnt is not None]
-        return results[len(ends) :]
+        return results[bool(ends) :]
 
-    def _grow(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> list[Statement]:
+    def _update(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> list[Statement]:
         """One statement a stage: this is written every second, for every deliberation."""
-        statements: list[Statement] = []
-        for stage, table in _TABLES.items():
-            grown = [(slot.seat, values) for slot, values in changed if slot.stage is stage]
-            if not grown:
-                continue
-            by_seat = "" if stage is Stage.SYNTHESISING else "AND row.seat = grown.seat"
-            statement = (
-                f"UPDATE {table} AS row SET text = grown.text, tokens = grown.tokens, state = grown.state, "  # noqa: S608  # own names
-                "first_token = grown.first_token, revision = %s "
-                "FROM unnest(%s::smallint[], %s::text[], %s::int[], %s::text[], %s::timestamptz[]) "
-                "AS grown (seat, text, tokens, state, first_token) "
-                f"WHERE row.deliberation_id = %s AND row.state <> 'ended' {by_seat}"
-            )
-            columns = [[values[name] for _, values in grown] for name in ("text", "tokens", "state", "first_token")]
-            seats = [seat for seat, _ in grown]
-            statements.append((statement, [self.revision + 1, seats, *columns, self.id]))
+        statements = []
+        for stage, model in _MODELS.items():
+            key = ["deliberation_id"] if stage is Stage.SYNTHESISING else ["deliberation_id", "seat"]
+            here = {"deliberation_id": self.id, "revision": self.revision + 1}
+            new = [
+                {**here, **values} if stage is Stage.SYNTHESISING else {**here, "seat": slot.seat, **values}
+                for slot, values in changed
+                if slot.stage is stage
+            ]
+            if new:
+                statements.append(rows.update_each(model, key, new, f"{model._meta.db_table}.state <> 'ended'"))
         return statements
 
-    def _start(self, stage: Stage, seats: Iterable[int], now: datetime) -> list[Statement]:
-        """Make the stage's rows; those of an earlier attempt that had not ended begin afresh."""
-        for seat in seats:
-            self.growing[Slot(stage, seat)] = Growing(started=now)
-        common: dict[str, Any] = {"deliberation_id": self.id, "started": now, "revision": self.revision + 1}
-        match stage:
-            case Stage.ANSWERING:
-                new: list[Contribution] = [Answer(seat=seat, **common) for seat in seats]
-            case Stage.REVIEWING:
-                new = [Review(seat=seat, **common) for seat in seats]
-            case Stage.SYNTHESISING:
-                new = [Synthesis(**common)]
+    def _start(self, event: Event, now: datetime) -> list[Statement]:
+        """Make a stage's rows; those of an earlier attempt that had not ended begin afresh."""
+        if not isinstance(event, StageStarted):
+            return []
+        for seat in event.seats:
+            self.growing[Slot(event.stage, seat)] = Growing(started=now)
+        model = _MODELS[event.stage]
+        new = [model(deliberation_id=self.id, started=now, revision=self.revision + 1) for _ in event.seats]
+        if event.stage is not Stage.SYNTHESISING:
+            for row, seat in zip(new, event.seats, strict=True):
+                row.seat = seat
         statements = [rows.insert(new, "ON CONFLICT DO NOTHING")]
         if self.attempt > 1:
-            begun = f"DELETE FROM {_TABLES[stage]} WHERE deliberation_id = %s AND state <> 'ended'"  # noqa: S608  # own name
+            begun = f"DELETE FROM {model._meta.db_table} WHERE deliberation_id = %s AND state <> 'ended'"  # noqa: S608  # own name
             statements.insert(0, (begun, [self.id]))
         return statements
 
-    def _finish(self, slot: Slot, reply: Reply, now: datetime, **extra: Any) -> Statement:
+    def _finish(self, event: Event, now: datetime) -> list[tuple[Slot, dict[str, Any]]]:
+        """What is to be written of a slot that was filled."""
+        ballot: dict[str, Any] = {}
+        match event:
+            case AnswerFinished(answer):
+                slot, reply = Slot(Stage.ANSWERING, answer.seat), answer.reply
+            case ReviewFinished(review):
+                slot, reply = Slot(Stage.REVIEWING, review.seat), review.reply
+                ballot = {
+                    "ballot": review.ballot.groups,
+                    "ballot_state": review.ballot.state,
+                    "ballot_reason": review.ballot.reason,
+                }
+            case SynthesisFinished(synthesis):
+                slot, reply = Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply
+            case TextGrew():
+                raise TypeError("Growth is written by checkpoint().")
+            case _:
+                return []
         growing = self.growing.get(slot)
         self._finished.add(slot)
-        values: dict[str, Any] = {
-            "revision": self.revision + 1,
+        values = {
             "state": Contribution.State.ENDED,
             "outcome": reply.outcome,
             "error": reply.error,
             "text": reply.text,
             "finished": now,
+            "tokens": growing.pieces if growing else 0,
+            "first_token": growing and growing.first_token,
             **call_rows.usage_columns(reply.usage),
-            **extra,
+            **ballot,
         }
-        if growing is not None and growing.pieces:
-            values |= {"tokens": growing.pieces, "first_token": growing.first_token}
-        where = "deliberation_id = %s AND state <> 'ended'"
-        if slot.stage is Stage.SYNTHESISING:
-            return rows.update(_TABLES[slot.stage], values, where, self.id)
-        return rows.update(_TABLES[slot.stage], values, f"{where} AND seat = %s", self.id, slot.seat)
+        return [(slot, values)]

@@ -46,6 +46,29 @@ def update(table: str, values: Mapping[str, Any], where: str, *which: Any) -> St
     return f"UPDATE {table} SET {columns} WHERE {where}", [*new, *which]  # noqa: S608  # own names
 
 
+def update_each(
+    model: type[Model], key: Sequence[str], new: Sequence[Mapping[str, Any]], where: str, *which: Any
+) -> Statement:
+    """UPDATE of many rows, each with values of its own by column; `key` are the columns that tell the rows apart."""
+    types, table, names = _types(model), model._meta.db_table, list(new[0])
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    row = ", ".join(f"%s::{types[name]}" for name in names)
+    values = ", ".join([f"({row})"] * len(new))
+    columns = ", ".join(f"{name} = new.{name}" for name in names if name not in key)
+    same = " AND ".join(f"{table}.{name} = new.{name}" for name in key)
+    given = [fields[name].get_db_prep_save(each[name], connection) for each in new for name in names]
+    return (
+        f"UPDATE {table} SET {columns} FROM (VALUES {values}) AS new ({', '.join(names)}) WHERE {same} AND {where}",  # noqa: S608  # own names
+        [*given, *which],
+    )
+
+
+@cache
+def _types(model: type[Model]) -> dict[str, str]:
+    """The types of columns; without lengths, for a cast to varchar(10) would cut in silence."""
+    return {field.column: str(field.db_type(connection)).partition("(")[0] for field in model._meta.concrete_fields}
+
+
 def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statement:
     """INSERT of unsaved rows of one model, whose key the database makes.
 
