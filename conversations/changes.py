@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.http import QueryDict
 from django.template.loader import render_to_string
 
-from conversations import presenting
+from conversations import presenting, reading
 from conversations.models import Conversation
 from conversations.presenting import TurnView
 
@@ -35,27 +35,29 @@ class Changes:
 
 def since(conversation: Conversation, known: Known) -> Changes:
     """Everything from the viewer's last turn on that it does not have."""
-    views = presenting.turns_of(conversation.turns.filter(pk__gte=known.turn))
     parts: list[str] = []
     if known.title != conversation.title:
         parts.append(render_to_string("conversations/_title_changed.html", {"conversation": conversation}))
-    for view in views:
-        if view.turn.pk != known.turn:
-            parts.append(_partial("#turns", "beforeend", _turn(view)))
-        elif view.deliberation.layout > known.revision:
+    turns = reading.turns(conversation.pk, known.turn, known.revision)
+    for rows in turns:
+        if rows.turn.pk != known.turn:
+            parts.append(_partial("#turns", "beforeend", _turn(presenting.view(rows))))
+        elif rows.deliberation.layout > known.revision:
+            view = presenting.view(rows)
             parts.append(_partial(f"#{view.id}", "outerMorph", _turn(view)))
-        elif view.deliberation.revision > known.revision:
-            parts += _changed(view, known.revision)
-    if not views:
+        elif rows.deliberation.revision > known.revision:
+            parts += _changed(presenting.view(rows), known.revision)
+    if not turns:
         return Changes("".join(parts), Known(known.turn, known.revision, conversation.title), "", unfinished=False)
-    last = views[-1]
+    last, deliberation = turns[-1].turn, turns[-1].deliberation
     if parts:
-        parts.append(render_to_string("conversations/_composer_state.html", {"unfinished": last.unfinished}))
+        state = {"unfinished": deliberation.unfinished}
+        parts.append(render_to_string("conversations/_composer_state.html", state))
     return Changes(
         "".join(parts),
-        Known(last.turn.pk, last.deliberation.revision, conversation.title),
-        last.deliberation.id.hex,
-        unfinished=last.unfinished,
+        Known(last.pk, deliberation.revision, conversation.title),
+        deliberation.id.hex,
+        unfinished=deliberation.unfinished,
     )
 
 

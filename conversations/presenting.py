@@ -6,7 +6,6 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import QuerySet, Sum, prefetch_related_objects
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import get_language
@@ -15,13 +14,13 @@ from django.utils.translation import gettext as _
 from conversations import markdown
 from conversations.models import Conversation, Turn
 from conversations.naming import rewriter, slot_id
+from conversations.reading import TurnRows
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
 from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Outcome, Plan, Slot, Stage, Status
 from council.models import Contribution, Council, Deliberation, Provider, Review
 
 HUES = 5
-_WITH_REVIEWS = {Stage.REVIEWING, Stage.SYNTHESISING}
 KEPT = 1000  # finished texts and cards: those of the hundred deliberations that were looked at last
 
 ICONS = {
@@ -328,38 +327,24 @@ def turn_id(deliberation: Deliberation) -> str:
     return f"d{deliberation.id.hex[:12]}"
 
 
-def turns_of(turns: QuerySet[Turn]) -> list[TurnView]:
-    """The turns of a conversation, oldest first, with all that they show."""
-    rows = (
-        turns.select_related("deliberation__synthesis")
-        .prefetch_related("deliberation__answers")
-        .annotate(cost=Sum("deliberation__calls__cost"))
-        .order_by("created", "id")
-    )
-    reviewed = [turn.deliberation for turn in rows if turn.deliberation.stage in _WITH_REVIEWS]
-    prefetch_related_objects(reviewed, "reviews")
-    return [view(turn) for turn in rows]
-
-
-def view(turn: Any) -> TurnView:
-    """A turn from `turns_of`'s query."""
-    deliberation: Deliberation = turn.deliberation
+def view(rows: TurnRows) -> TurnView:
+    """A turn as it shows."""
+    deliberation = rows.deliberation
     plan = Plan.from_json(deliberation.plan)
     members = [_seat(deliberation, plan, index) for index in range(len(plan.members))]
     chairman = _seat(deliberation, plan, CHAIRMAN)
-    answers = _cards(deliberation, plan, members, Stage.ANSWERING, deliberation.answers.all())
-    reviewed = list(deliberation.reviews.all()) if deliberation.stage in _WITH_REVIEWS else []
-    reviews = _cards(deliberation, plan, members, Stage.REVIEWING, reviewed)
-    synthesis = getattr(deliberation, "synthesis", None)
+    answers = _cards(deliberation, plan, members, Stage.ANSWERING, rows.answers)
+    reviews = _cards(deliberation, plan, members, Stage.REVIEWING, rows.reviews)
+    synthesis = rows.synthesis
     standings = [
         StandingView(each["place"], members[each["seat"]], each["mean"], each["ballots"])
         for each in deliberation.standings
     ]
     columns = [each.seat for each in answers if not each.growing and not each.bad]
-    matrix = _matrix(members, columns, reviewed)
+    matrix = _matrix(members, columns, rows.reviews)
     return TurnView(
         id=turn_id(deliberation),
-        turn=turn,
+        turn=rows.turn,
         deliberation=deliberation,
         question=plan.question,
         members=members,
@@ -372,8 +357,8 @@ def view(turn: Any) -> TurnView:
         matrix=matrix,
         standings=standings,
         ballots=sum(row.state in {BallotState.VALID, BallotState.REPAIRED} for row in matrix),
-        dissent=_dissent(members, standings, reviewed),
-        cost=turn.cost,
+        dissent=_dissent(members, standings, rows.reviews),
+        cost=rows.cost,
         seconds=deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
     )
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from conversations import asking, changes, deleting, presenting
+from conversations import asking, changes, deleting, presenting, reading
 from conversations.live import tell
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
@@ -152,7 +152,7 @@ def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpR
 def _conversation_page(
     request: HttpRequest, conversation: Conversation, error: str = "", status: int = 200
 ) -> HttpResponse:
-    views = presenting.turns_of(conversation.turns.all())
+    views = [presenting.view(each) for each in reading.turns(conversation.pk)]
     last = views[-1] if views else None
     context = {
         **_history(request),

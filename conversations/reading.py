@@ -1,0 +1,81 @@
+"""The rows of turns, with all that belongs to them, in one way to the database and back.
+
+Every viewer reads them each time that something changes, and waits for its next words meanwhile.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from conversations.models import Turn
+from council import rows
+from council.models import Answer, Call, Deliberation, Review, Synthesis
+
+_TURN, _DELIBERATION, _CALL = (model._meta.db_table for model in (Turn, Deliberation, Call))
+
+_TURNS = f"""
+    SELECT {rows.columns(Turn)}, {rows.columns(Deliberation)}
+    FROM {_TURN} JOIN {_DELIBERATION} ON {_DELIBERATION}.id = {_TURN}.deliberation_id
+    WHERE {_TURN}.conversation_id = %s AND {_TURN}.id >= %s
+    ORDER BY {_TURN}.created, {_TURN}.id
+"""  # noqa: S608  # own names
+
+_LACKING = f"""
+    deliberation_id IN (
+        SELECT {_DELIBERATION}.id
+        FROM {_TURN} JOIN {_DELIBERATION} ON {_DELIBERATION}.id = {_TURN}.deliberation_id
+        WHERE {_TURN}.conversation_id = %s AND ({_TURN}.id > %s OR {_TURN}.id = %s AND {_DELIBERATION}.revision > %s)
+    )
+"""  # noqa: S608  # own names
+
+_COSTS = f"SELECT deliberation_id, sum(cost) FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id"  # noqa: S608  # own names
+
+
+@dataclass(slots=True)
+class TurnRows:
+    """A turn, its deliberation, and what the slots of that hold, members in their order. `cost`: of all its calls."""
+
+    turn: Turn
+    deliberation: Deliberation
+    answers: list[Answer] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
+    synthesis: Synthesis | None = None
+    cost: int | None = None
+
+
+def turns(conversation_id: UUID, first: int = 0, revision: int = 0) -> list[TurnRows]:
+    """The turns of a conversation from the first on, oldest first.
+
+    Of the first one that is all, without its slots, where its deliberation is no further than the revision.
+    """
+    lacking = (conversation_id, first, first, revision)
+    in_order = f"WHERE {_LACKING} ORDER BY seat"
+    found, answers, reviews, syntheses, costs = rows.execute(
+        [
+            (_TURNS, (conversation_id, first)),
+            rows.select(Answer, in_order, *lacking),
+            rows.select(Review, in_order, *lacking),
+            rows.select(Synthesis, f"WHERE {_LACKING}", *lacking),
+            (_COSTS, lacking),
+        ]
+    )
+    width = len(Turn._meta.concrete_fields)
+    of_turns = rows.instances(Turn, [row[:width] for row in found.rows])
+    deliberations = rows.instances(Deliberation, [row[width:] for row in found.rows])
+    by_deliberation = {
+        deliberation.pk: TurnRows(turn, deliberation)
+        for turn, deliberation in zip(of_turns, deliberations, strict=True)
+    }
+    # A turn that came between two of these statements is there the next time.
+    for answer in rows.instances(Answer, answers.rows):
+        if one := by_deliberation.get(answer.deliberation_id):
+            one.answers.append(answer)
+    for review in rows.instances(Review, reviews.rows):
+        if one := by_deliberation.get(review.deliberation_id):
+            one.reviews.append(review)
+    for synthesis in rows.instances(Synthesis, syntheses.rows):
+        if one := by_deliberation.get(synthesis.deliberation_id):
+            one.synthesis = synthesis
+    for deliberation_id, cost in costs.rows:
+        if one := by_deliberation.get(deliberation_id):
+            one.cost = None if cost is None else int(cost)
+    return list(by_deliberation.values())
