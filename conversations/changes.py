@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 from conversations import presenting, reading
 from conversations.models import Conversation
-from conversations.presenting import TurnView
+from conversations.showing import TurnView
 
 
 @dataclass(frozen=True, slots=True)

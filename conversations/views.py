@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from conversations import asking, changes, deleting, presenting, reading
+from conversations import asking, changes, deleting, presenting, reading, showing
 from conversations.live import tell
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
@@ -166,7 +166,7 @@ def _conversation_page(
     return render(request, "conversations/conversation.html", context, status=status)
 
 
-def _composer(request: HttpRequest, error: str, last: presenting.TurnView | None = None) -> dict[str, object]:
+def _composer(request: HttpRequest, error: str, last: showing.TurnView | None = None) -> dict[str, object]:
     """What the composer offers, with what was typed where a form comes back."""
     councils = list(Council.objects.usable_by(request.user).prefetch_related("seats__language_model__provider"))
     asked_before = last.deliberation.council_id if last else None

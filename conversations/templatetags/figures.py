@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django import template
 
-from conversations import presenting
+from conversations import showing
 
 register = template.Library()
 
@@ -42,4 +42,4 @@ def whole(value: float) -> str:
 @register.filter
 def since(moment: datetime | None) -> float:
     """Seconds from then until now, for a running clock."""
-    return presenting.elapsed_since(moment) if moment else 0.0
+    return showing.elapsed_since(moment) if moment else 0.0

@@ -1,0 +1,337 @@
+"""What a turn's fragments show. Plain values; the templates decide nothing but wording and place."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from conversations.models import Turn
+from council.core.values import BallotState, Mode, Outcome, Stage, Status
+from council.models import Contribution, Deliberation
+
+KEPT = 1000  # finished texts and fragments: those of the hundred deliberations that were looked at last
+
+ICONS = {
+    Contribution.State.WAITING: "waiting",
+    Contribution.State.THINKING: "waiting",
+    Contribution.State.WRITING: "writing",
+    Outcome.COMPLETE: "check",
+    Outcome.TRUNCATED: "cut",
+    Outcome.REFUSED: "refused",
+    Outcome.FILTERED: "refused",
+    Outcome.TIMED_OUT: "clock",
+    Outcome.CANCELLED: "stop",
+}
+
+
+def outcome_word(outcome: str) -> str:
+    """How an ended call is called on the page."""
+    return {
+        Outcome.COMPLETE: _("done"),
+        Outcome.TRUNCATED: _("cut off"),
+        Outcome.REFUSED: _("declined"),
+        Outcome.FILTERED: _("filtered"),
+        Outcome.EMPTY: _("no text"),
+        Outcome.FAILED: _("failed"),
+        Outcome.TIMED_OUT: _("too slow"),
+        Outcome.CANCELLED: _("stopped"),
+    }[Outcome(outcome)]
+
+
+@dataclass(frozen=True, slots=True)
+class SeatView:
+    """A seat by name. `hue` is 1 to 5, 0 for the chairman."""
+
+    index: int
+    letter: str
+    name: str
+    model: str
+    practice: bool
+    hue: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """One contribution: an answer, a review, or the council's answer.
+
+    `state` is waiting, thinking, writing, or the outcome; `word` is that for people. While it grows, `closed` is HTML
+    that will not change and `open` the rest; once it has ended, `closed` is all of it. `current`: its stage goes on, so
+    it stands among the cards that people watch.
+    """
+
+    id: str
+    seat: SeatView
+    state: str
+    word: str
+    closed: str
+    open: str
+    error: str
+    growing: bool
+    started: datetime | None
+    seconds: float | None
+    tokens: int
+    cost: int | None
+    estimated: bool
+    revision: int
+    stage: str
+    current: bool
+    ballot_state: str = ""
+    ballot_reason: str = ""
+    ballot: str = ""
+
+    @property
+    def icon(self) -> str:
+        """The icon of its state."""
+        return ICONS.get(self.state, "alert")
+
+    @property
+    def html(self) -> str:
+        """The card. One that has ended is drawn once for everyone who looks."""
+        if self.growing:
+            return render_to_string("conversations/_card.html", {"card": self})
+        return _drawn("conversations/_card.html", get_language(), card=self)
+
+    @property
+    def counts(self) -> bool:
+        """Its ballot is among the votes."""
+        return self.ballot_state in {BallotState.VALID, BallotState.REPAIRED}
+
+    @property
+    def good(self) -> bool:
+        """It ended well."""
+        return self.state == Outcome.COMPLETE
+
+    @property
+    def bad(self) -> bool:
+        """It ended without a text that counts."""
+        return not self.growing and self.state not in {Outcome.COMPLETE, Outcome.TRUNCATED}
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """A stop on the rail: done, current, waiting or skipped; how many of how many."""
+
+    stage: str
+    name: str
+    state: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One reviewer's place for one answer. `step`: 1 (best) to 5, or None. `far`: two or more from the median."""
+
+    place: str
+    step: int | None
+    own: bool
+    far: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRow:
+    """One reviewer's ballot over all answers."""
+
+    reviewer: SeatView
+    cells: tuple[Cell, ...]
+    state: str
+    reason: str
+    review: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingView:
+    """A row of the standings."""
+
+    place: int
+    seat: SeatView
+    mean: float
+    ballots: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """Everything that a turn shows."""
+
+    id: str
+    turn: Turn
+    deliberation: Deliberation
+    question: str
+    members: list[SeatView]
+    chairman: SeatView
+    stages: list[StageView]
+    answers: list[CardView]
+    reviews: list[CardView]
+    synthesis: CardView | None
+    columns: tuple[SeatView, ...]
+    matrix: tuple[MatrixRow, ...]
+    standings: tuple[StandingView, ...]
+    ballots: int
+    dissent: list[SeatView]
+    cost: int | None
+    seconds: float | None
+
+    @property
+    def unfinished(self) -> bool:
+        """The deliberation waits or goes on."""
+        return self.deliberation.unfinished
+
+    @property
+    def full(self) -> bool:
+        """The council goes through all stages."""
+        return self.deliberation.mode == Mode.FULL
+
+    @property
+    def top(self) -> StandingView | None:
+        """The answer that came first; None where several share the first place, or nobody voted."""
+        first = [each for each in self.standings if each.place == 1]
+        return first[0] if len(first) == 1 else None
+
+    @property
+    def best(self) -> CardView | None:
+        """What stands in for the council's answer where the chairman wrote none: the top-ranked answer."""
+        usable = [each for each in self.answers if not each.growing and not each.bad]
+        if self.standings:
+            leader = self.standings[0].seat.index
+            return next((each for each in usable if each.seat.index == leader), None)
+        return usable[0] if len(usable) == 1 else None
+
+    @property
+    def shows(self) -> str:
+        """What stands in the main place: waiting, answers, reviews (while they are written), synthesis, or best."""
+        if self.unfinished:
+            return {
+                Stage.REVIEWING: "reviews",
+                Stage.SYNTHESISING: "synthesis",
+            }.get(self.deliberation.stage, "answers" if self.answers else "waiting")
+        if (
+            self.synthesis
+            and self.synthesis.closed
+            and (self.synthesis.state == Outcome.CANCELLED or not self.failed_synthesis)
+        ):
+            return "synthesis"
+        return "best" if self.full and self.best else "answers"
+
+    @property
+    def place(self) -> str:
+        """The id of the main place. Another one for each thing that it shows, so that none turns into the next."""
+        kind = self.shows if self.shows == "synthesis" or self.unfinished else f"{self.shows}-ended"
+        return f"{self.id}-{kind}"
+
+    @property
+    def votes(self) -> bool:
+        """There are ballots to show."""
+        return bool(self.matrix and self.columns)
+
+    @property
+    def votes_html(self) -> str:
+        """The ballots and what they come to."""
+        return _drawn(
+            "conversations/_votes.html",
+            get_language(),
+            id=self.id,
+            columns=self.columns,
+            matrix=self.matrix,
+            standings=self.standings,
+        )
+
+    @property
+    def answers_words(self) -> str:
+        """How many answers there are, and how many came to nothing or were cut off."""
+        cut = sum(each.state == Outcome.TRUNCATED for each in self.answers)
+        missing = sum(each.bad for each in self.answers)
+        words = [str(len(self.answers) - missing)]
+        if cut:
+            words.append(_("%(count)s cut off") % {"count": cut})
+        if missing:
+            words.append(_("%(count)s without an answer") % {"count": missing})
+        return ", ".join(words)
+
+    @property
+    def practice(self) -> bool:
+        """A practice model takes part."""
+        return self.deliberation.practice
+
+    @property
+    def long_question(self) -> bool:
+        """Six lines may not hold it."""
+        return len(self.question) > 360 or self.question.count("\n") > 5
+
+    @property
+    def ended_word(self) -> str:
+        """How it ended, in a word, where that needs saying."""
+        return ended_words(self.deliberation)
+
+    @property
+    def failed(self) -> bool:
+        """Nothing came of it."""
+        return self.deliberation.status == Status.FAILED
+
+    @property
+    def stopped(self) -> bool:
+        """A person stopped it."""
+        return self.deliberation.status == Status.CANCELLED
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the question until now, or until the end."""
+        return elapsed_since(self.deliberation.created) if self.seconds is None else self.seconds
+
+    @property
+    def announcement(self) -> str:
+        """What a screen reader hears when the deliberation comes here."""
+        if not self.unfinished:
+            return {
+                Status.FAILED: _("The deliberation failed."),
+                Status.CANCELLED: _("The deliberation was stopped."),
+            }.get(Status(self.deliberation.status), _("The council has answered."))
+        return {
+            Stage.ANSWERING: _("The members write their answers."),
+            Stage.REVIEWING: _("Peer review has begun."),
+            Stage.SYNTHESISING: _("The council's answer has begun."),
+        }.get(self.deliberation.stage, _("The question waits for the council."))
+
+    @property
+    def failed_synthesis(self) -> bool:
+        """The chairman was asked and wrote nothing that counts."""
+        return self.synthesis is not None and self.synthesis.bad
+
+
+@dataclass(frozen=True, slots=True)
+class CouncilView:
+    """A council as the composer offers it. `practice`: a practice model sits in it."""
+
+    slug: str
+    name: str
+    description: str
+    practice: bool
+
+
+def elapsed_since(moment: datetime) -> float:
+    """Seconds from then to now."""
+    return (timezone.now() - moment).total_seconds()
+
+
+def ended_words(deliberation: Deliberation) -> str:
+    """How a deliberation ended, in a word, where that needs saying."""
+    return (
+        {
+            Status.COMPLETE: "",
+            Status.PARTIAL: _("Partial"),
+            Status.FAILED: _("Failed"),
+            Status.CANCELLED: _("Stopped"),
+        }.get(Status(deliberation.status), "")
+        if not deliberation.unfinished
+        else ""
+    )
+
+
+@lru_cache(maxsize=KEPT)
+def _drawn(template: str, _language: str | None, **shown: Any) -> str:
+    """A fragment that will not change any more, drawn once for everyone who looks."""
+    return render_to_string(template, shown)
