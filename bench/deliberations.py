@@ -68,8 +68,7 @@ class Viewer:
                 raise RuntimeError(f"The question was not taken: {response.status_code} {response.text[:300]}")
             place = response.headers["location"]
             await self._watch(f"{address.replace('http', 'ws', 1)}/ws{place}?after=0&revision=0", address)
-            self.wall = time.perf_counter() - began
-            self.ended_ns = time.time_ns()
+            self.wall = (self.ended_ns - self.began_ns) / 1e9
             self.place = place
 
     async def look(self, address: str) -> None:
@@ -90,6 +89,7 @@ class Viewer:
                 for stamp in read_stamps(message, now, seen):
                     self.ages.setdefault((stamp.request, stamp.serial), stamp.age_us)
                 if '"unfinished":false' in message[-60:]:
+                    self.ended_ns = now
                     return
 
 

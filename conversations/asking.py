@@ -1,6 +1,6 @@
 """From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
 
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -11,7 +11,7 @@ from accounts.models import User
 from conversations import titles
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import plans
+from council import plans, rows
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
@@ -53,17 +53,14 @@ def ask(
     if council is None:
         raise Refused(_("Choose a council. If there is none to choose, ask an administrator for one."))
     request_id = request_id or uuid4()
-    earlier = _asked_before(user, request_id)
-    if earlier is not None:
-        return _same_question(earlier, question)
     try:
         return _store(user, question, council, mode, conversation, request_id)
-    except plans.NotReady as error:
-        raise Refused(str(error)) from error
-    except IntegrityError as error:
+    except (plans.NotReady, IntegrityError) as error:
         earlier = _asked_before(user, request_id)
         if earlier is not None:
             return _same_question(earlier, question)
+        if isinstance(error, plans.NotReady):
+            raise Refused(str(error)) from error
         raise Refused(
             _("The council is still at work on your last question. Wait for its answer or stop it, then ask again."),
             conflict=True,
@@ -79,34 +76,38 @@ def _asked_before(user: User, request_id: UUID) -> Turn | None:
 
 
 def _same_question(turn: Turn, question: str) -> Turn:
-    if turn.deliberation.question != question:
-        raise Refused(_("This form has been sent before with another question. Send it once more."), conflict=True)
+    if turn.deliberation.question != question or turn.conversation.deleted:
+        raise Refused(_("This form has been sent before. Send it once more to ask anew."), conflict=True)
     return turn
 
 
 def _store(
     user: User, question: str, council: Council, mode: Mode, conversation: Conversation | None, request_id: UUID
 ) -> Turn:
+    first = conversation is None
+    if conversation is None:
+        # The request names the conversation, so that a double click makes one.
+        key = uuid5(request_id, str(user.pk))
+        now = timezone.now()
+        conversation = Conversation(key, owner=user, title=titles.from_question(question), created=now, updated=now)
+    past = [] if first else _past(conversation)
+    deliberation = plans.new_deliberation(
+        conversation.id, council, question, [_exchange(turn.deliberation) for turn in past], mode
+    )
+    turn = Turn(
+        conversation=conversation, parent=past[-1] if past else None, deliberation=deliberation, request_id=request_id
+    )
+    begun = (
+        rows.insert([conversation])
+        if first
+        else rows.update(Conversation._meta.db_table, {"updated": timezone.now()}, "id = %s", conversation.pk)
+    )
     with transaction.atomic():
-        first = conversation is None
-        if conversation is None:
-            conversation = Conversation.objects.create(owner=user, title=titles.from_question(question))
-        else:
-            Conversation.objects.filter(pk=conversation.pk).update(updated=timezone.now())
-        past = [] if first else list(_past(conversation))
-        deliberation = plans.new_deliberation(
-            conversation.id, council, question, [_exchange(turn.deliberation) for turn in past], mode
-        )
-        deliberation.save(force_insert=True)
-        turn = Turn.objects.create(
-            conversation=conversation,
-            parent=past[-1] if past else None,
-            deliberation=deliberation,
-            request_id=request_id,
-        )
+        *_others, written = rows.execute([begun, rows.insert([deliberation]), rows.insert([turn], "RETURNING id")])
         app.configure_task("deliberate", queue="deliberations").defer(
             deliberation_id=str(deliberation.id), conversation_id=str(conversation.id)
         )
+    turn.pk = written.rows[0][0]
     return turn
 
 

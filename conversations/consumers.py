@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 # moment the deliberations themselves must not wait for it.
 read = Threads(1, "viewers")
 
+SETTLE = 0.03
+"""Seconds until the first look: a page was whole when it was loaded, and what it hears first may say all there is."""
+
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
@@ -48,8 +51,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         # Joined before it looks, so that nothing falls in between; no message is dispatched until this returns.
         await self.channel_layer.group_add(group_of(self.conversation_id), self.channel_name)
         self.joined = True
-        if await self._update():
-            self.watcher = asyncio.create_task(self._watch())
+        self.watcher = asyncio.create_task(self._watch())
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without the framework's look for stale connections, a change of thread a frame: `read` sees to them."""
@@ -111,15 +113,15 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             return True
 
     async def _watch(self) -> None:
-        """Look at the rows now and then while something goes on and nothing is heard."""
-        while True:
+        """Look at the rows at first, and then now and then while something goes on and nothing is heard."""
+        await asyncio.sleep(SETTLE)
+        while self.joined:
+            if self.known is NOTHING or (self.unfinished and monotonic() - self.heard >= LOOK):
+                try:
+                    await self._update()
+                except Exception:
+                    logger.exception("Could not look at conversation %s", self.conversation_id)
             await asyncio.sleep(LOOK)
-            if not self.unfinished or monotonic() - self.heard < LOOK:
-                continue
-            try:
-                await self._update()
-            except Exception:
-                logger.exception("Could not look at conversation %s", self.conversation_id)
 
     async def _send(self, html: str) -> None:
         data = {

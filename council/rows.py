@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import AutoField, Model
 from psycopg.types.json import Jsonb
 
 M = TypeVar("M", bound=Model)
@@ -70,12 +70,10 @@ def _types(model: type[Model]) -> dict[str, str]:
 
 
 def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statement:
-    """INSERT of unsaved rows of one model, whose key the database makes.
-
-    `placeholders` are SQL for columns whose value is more than a parameter.
-    """
+    """INSERT of unsaved rows of one model. `placeholders` are SQL for columns whose value is more than a parameter."""
     meta = type(rows[0])._meta
-    fields = [field for field in meta.concrete_fields if field is not meta.pk]
+    # The database makes the keys that are numbers.
+    fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
     columns = ", ".join(field.column for field in fields)
     row = ", ".join(placeholders.get(field.column, "%s") for field in fields)
     given = [field.get_db_prep_save(field.pre_save(each, add=True), connection) for each in rows for field in fields]
