@@ -31,7 +31,7 @@ from conversations.markdown import LiveText
 from conversations.naming import rewriter, slot_id
 from council.call_rows import CallEnd, NewCall, SentCall
 from council.core import ballots
-from council.core.events import Event, StageStarted, TextGrew
+from council.core.events import Event, StageStarted
 from council.core.values import Plan, Slot, Stage, Status
 from council.models import Contribution
 from council.record import Claim, Recorder
@@ -161,11 +161,11 @@ class Live:
         self._hurry()
         return await sent
 
-    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
+    def grew(self, call: NewCall, text: str) -> None:
         """Take a piece of text in. On the loop, for every piece, so it only appends."""
         slot = call.slot
         assert slot is not None  # noqa: S101  # a deliberation's calls all have one
-        self.recorder.grew(TextGrew(slot, text, thinking))
+        self.recorder.grew(slot, text)
         growing = self._growing[slot]
         growing.pieces += 1
         growing.changed_at = self._generation

@@ -51,7 +51,7 @@ TEST_SECONDS = 40
 class _Connections:
     """What a worker process keeps open to providers, for as long as it lives."""
 
-    client: httpx.AsyncClient | None = None
+    transport: httpx.AsyncBaseTransport | None = None
 
 
 _connections = _Connections()
@@ -59,13 +59,13 @@ _connections = _Connections()
 
 @asynccontextmanager
 async def connections() -> AsyncIterator[None]:
-    """Around a worker: the one HTTP client of the process, and the end of the practice model's server."""
-    async with chat.new_client() as client:
-        _connections.client = client
+    """Around a worker: the one HTTP transport of the process, and the end of the practice model's server."""
+    async with chat.new_transport() as transport:
+        _connections.transport = transport
         try:
             yield
         finally:
-            _connections.client = None
+            _connections.transport = None
             await practice.stop()
 
 
@@ -75,8 +75,8 @@ class Journal(Protocol):
     async def sending(self, call: NewCall) -> SentCall:
         """Write the call's row before anything is sent."""
 
-    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
-        """A piece came. On the loop, for every piece."""
+    def grew(self, call: NewCall, text: str) -> None:
+        """A piece came, of thinking where it has no text. On the loop, for every piece."""
 
     async def ended(self, end: CallEnd) -> None:
         """Write how it ended; it may be written later, together with what it brought."""
@@ -93,7 +93,7 @@ class Rows:
         """Write the row."""
         return await in_thread(call_rows.send, call, self.deliberation_id, self.fence)
 
-    def grew(self, call: NewCall, text: str, *, thinking: bool) -> None:
+    def grew(self, call: NewCall, text: str) -> None:
         """Nobody looks."""
 
     async def ended(self, end: CallEnd) -> None:
@@ -132,18 +132,18 @@ async def ask_model(
     purpose: Call.Purpose,
     slot: Slot | None = None,
     journal: Journal | None = None,
-    client: httpx.AsyncClient | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Reply:
     """Ask one model. Never raises for what a provider does: the reply's outcome and error say it.
 
-    With the client of the worker, unless another is given.
+    With the transport of the worker, unless another is given.
     """
-    client = client or _connections.client
-    if client is None:
+    transport = transport or _connections.transport
+    if transport is None:
         raise RuntimeError("Providers are asked inside connections() alone.")
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
     ledger = _Ledger(NewCall(purpose, model, slot), tokens_per_byte, request, journal or Rows())
-    attempt = await calling.call(client, request, deadlines, ledger)
+    attempt = await calling.call(transport, request, deadlines, ledger)
     return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
 
 
@@ -167,10 +167,10 @@ class _Ledger:
             raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
         return await _endpoint(self.model, provider)
 
-    def grew(self, text: str, *, thinking: bool) -> None:
+    def grew(self, text: str) -> None:
         if self.first_token is None:
             self.first_token = timezone.now()
-        self.journal.grew(self.call, text, thinking=thinking)
+        self.journal.grew(self.call, text)
 
     async def ended(self, attempt: Attempt) -> None:
         self.usage = self._usage(attempt)
@@ -245,10 +245,12 @@ async def test_call(model: LanguageModel) -> Reply:
     """Ask a model for a word, so that an administrator sees what comes back, or the provider's own error."""
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
     patient = replace(plans.snapshot(model), first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
-    # A client for this once: it may be another loop than the worker's, and in a web process there is no worker.
-    async with chat.new_client() as client:
+    # A transport for this once: it may be another loop than the worker's, and in a web process there is no worker.
+    async with chat.new_transport() as transport:
         try:
-            return await ask_model(patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST, client=client)
+            return await ask_model(
+                patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST, transport=transport
+            )
         finally:
-            if _connections.client is None:
+            if _connections.transport is None:
                 await practice.stop()

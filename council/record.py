@@ -24,7 +24,6 @@ from council.core.events import (
     StageStarted,
     StandingsReady,
     SynthesisFinished,
-    TextGrew,
 )
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
 from council.models import Answer, Contribution, Deliberation, Review, Synthesis
@@ -125,15 +124,15 @@ class Recorder:
         self._ends: list[CallEnd] = []
         self.taught: list[CallEnd] = []
 
-    def grew(self, event: TextGrew) -> None:
-        """Keep a piece in memory. Touches no database, so it may be called on the loop."""
-        growing = self.growing[event.slot]
+    def grew(self, slot: Slot, text: str) -> None:
+        """Keep a piece in memory; one of thinking has no text. Touches no database: for the loop, at each piece."""
+        growing = self.growing[slot]
         growing.pieces += 1
         growing.dirty = True
         if growing.first_token is None:
             growing.first_token = timezone.now()
-        if event.text:
-            growing.parts.append(event.text)
+        if text:
+            growing.parts.append(text)
 
     def snapshot(self) -> list[tuple[Slot, dict[str, Any]]]:
         """What a checkpoint has to write of the texts that grew since the last one. On the loop."""
@@ -277,8 +276,6 @@ class Recorder:
                 }
             case SynthesisFinished(synthesis):
                 slot, reply = Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply
-            case TextGrew():
-                raise TypeError("Growth is written by checkpoint().")
             case _:
                 return []
         growing = self.growing.get(slot)

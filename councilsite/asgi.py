@@ -3,8 +3,8 @@
 import os
 from typing import Any
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 
 from councilsite import postgres
 
@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "councilsite.settings")
 if not os.environ.get("DATABASE_URL") and not postgres.running(settings.VAR_DIR):
     raise SystemExit("There is no database: set DATABASE_URL, or use `python manage.py up`, which brings its own.")
 
-pages = get_asgi_application()
+django.setup()
 
 # Models exist only from here on.
 from channels.auth import AuthMiddlewareStack  # noqa: E402  # settings come first
@@ -23,6 +23,7 @@ from django.urls import re_path  # noqa: E402  # settings come first
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402  # settings come first
 
 from conversations.routing import websocket_urlpatterns  # noqa: E402  # settings come first
+from councilsite.pages import Pages  # noqa: E402  # settings come first
 from councilsite.turns import in_turns  # noqa: E402  # settings come first
 
 
@@ -34,7 +35,7 @@ async def refuse(_scope: Any, receive: Any, send: Any) -> None:
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
 application = ProtocolTypeRouter(
-    {"http": in_turns(pages), "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
+    {"http": in_turns(Pages()), "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
 )
 if settings.TRUSTED_PROXIES:
     application = ProxyHeadersMiddleware(application, settings.TRUSTED_PROXIES)

@@ -133,7 +133,9 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
             while left:
                 slot = rng.choice(list(left))
                 size = rng.randint(1, 12)
-                shown.grew(call_of(slot), left[slot][:size], thinking=rng.random() < 0.05)
+                shown.grew(call_of(slot), left[slot][:size])
+                if rng.random() < 0.05:
+                    shown.grew(call_of(slot), "")
                 left[slot] = left[slot][size:]
                 if not left[slot]:
                     del left[slot]
@@ -204,10 +206,10 @@ def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(m
         await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
         await shown._write()
         call = call_of(Slot(Stage.ANSWERING, 0))
-        shown.grew(call, "one\n\ntwo\n\n", thinking=False)
+        shown.grew(call, "one\n\ntwo\n\n")
         first = shown._frame()
         await shown._write_checkpoint()
-        shown.grew(call, "three", thinking=False)
+        shown.grew(call, "three")
         second = shown._frame()
         return first, second
 

@@ -1,8 +1,11 @@
-"""What a deliberation tells while it goes on. `emit` records each and then shows it."""
+"""What a deliberation tells while it goes on. `emit` records each and then shows it.
+
+Text that grows is no event: it comes too often, and goes from the call to whoever keeps and shows it.
+"""
 
 from dataclasses import dataclass
 
-from council.core.values import Answer, Review, Slot, Stage, Standing, Status, Synthesis
+from council.core.values import Answer, Review, Stage, Standing, Status, Synthesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,15 +14,6 @@ class StageStarted:
 
     stage: Stage
     seats: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TextGrew:
-    """A slot's text grew by `text`; thinking is a sign of life and never part of the text."""
-
-    slot: Slot
-    text: str
-    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +52,4 @@ class Ended:
     reason: str = ""
 
 
-Event = StageStarted | TextGrew | AnswerFinished | ReviewFinished | StandingsReady | SynthesisFinished | Ended
+Event = StageStarted | AnswerFinished | ReviewFinished | StandingsReady | SynthesisFinished | Ended

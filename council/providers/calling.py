@@ -63,14 +63,16 @@ class Observer(Protocol):
     async def sending(self) -> Endpoint:
         """An attempt is about to be sent; says where to. Raises a ProviderError where there is nowhere to send it."""
 
-    def grew(self, text: str, *, thinking: bool) -> None:
-        """A piece came; called on the loop, for every piece."""
+    def grew(self, text: str) -> None:
+        """A piece came, of thinking where it has no text. Called on the loop, for every piece."""
 
     async def ended(self, attempt: Attempt) -> None:
         """The attempt is over."""
 
 
-async def call(client: httpx.AsyncClient, request: Request, deadlines: Deadlines, observer: Observer) -> Attempt:
+async def call(
+    transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer
+) -> Attempt:
     """Ask until there is a reply or nothing more to try, and return the last attempt; its outcome says how it went.
 
     Raises CancelledError alone, after the attempt under way was reported with what had come.
@@ -81,7 +83,7 @@ async def call(client: httpx.AsyncClient, request: Request, deadlines: Deadlines
             on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
         ):
             with retrying:
-                attempt, request = await _once(client, request, deadlines, observer)
+                attempt, request = await _once(transport, request, deadlines, observer)
     except _Retry as failed:
         attempt = failed.attempt
     return attempt
@@ -103,13 +105,13 @@ def _wait_before_retry(error: Exception) -> bool | float:
 
 
 async def _once(
-    client: httpx.AsyncClient, request: Request, deadlines: Deadlines, observer: Observer
+    transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer
 ) -> tuple[Attempt, Request]:
     attempt, endpoint = Attempt(), None
     try:
         endpoint = await observer.sending()
         async with asyncio.timeout(deadlines.call):
-            async with aclosing(chat.stream(client, endpoint, request)) as pieces:
+            async with aclosing(chat.stream(transport, endpoint, request)) as pieces:
                 await _read(pieces, attempt, deadlines, observer)
         _conclude(attempt)
     except TimeoutError:
@@ -118,7 +120,7 @@ async def _once(
     except errors.SchemaRefused:
         attempt.error = "The provider does not take a JSON schema; it was asked again without."
         await observer.ended(attempt)
-        return await _once(client, replace(request, schema=None), deadlines, observer)
+        return await _once(transport, replace(request, schema=None), deadlines, observer)
     except errors.ProviderError as error:
         attempt.error = chat.without_key(str(error), endpoint) if endpoint else str(error)
         attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
@@ -173,11 +175,11 @@ def _take(piece: Piece, attempt: Attempt, observer: Observer) -> None:
         text = piece.text[: TEXT_CHARACTERS - attempt.characters]
         attempt.parts.append(text)
         attempt.characters += len(text)
-        observer.grew(text, thinking=False)
+        observer.grew(text)
     else:
         attempt.thought = attempt.thought or bool(piece.thinking)
         attempt.refusal = (attempt.refusal + piece.refusal)[:REFUSAL_CHARACTERS]
-        observer.grew("", thinking=True)
+        observer.grew("")
 
 
 class _Patience:

@@ -1,13 +1,15 @@
 """The OpenAI-compatible chat protocol: one request, streamed.
 
-One client for the life of the process: building one costs a TLS context, 20 ms of processor. It speaks through
-aiohttp, whose reading of a stream costs half the processor time of httpx's own transport (docs/performance.md).
+One transport for the life of the process: building one costs a TLS context, 20 ms of processor. It is httpx's interface
+over aiohttp, whose reading of a stream costs half the processor time of httpx's own. It is used without a client, whose
+cookies, redirects and authentication no provider wants and each call, and each token, pays for (docs/performance.md).
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +59,7 @@ class Endpoint:
         return f"<Endpoint {self.model_id} at {self.base_url}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each token
 class Piece:
     """A part of a streamed reply. Most carry text or thinking alone; the last say how it ended and what it cost."""
 
@@ -69,16 +71,13 @@ class Piece:
     usage: dict[str, Any] | None = None
 
 
-def new_client() -> httpx.AsyncClient:
-    """The one client of a process. Deadlines are the caller's; redirects are never followed.
+def new_transport() -> httpx.AsyncBaseTransport:
+    """The one transport of a process, with the connections that it keeps; use it as an async context manager.
 
-    It asks providers directly: a proxy named by the environment is not used.
+    Deadlines are the caller's; redirects are never followed. It asks providers directly: a proxy named by the
+    environment is not used.
     """
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60)),
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        follow_redirects=False,
-    )
+    return AiohttpTransport(limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60))
 
 
 def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -119,31 +118,22 @@ def headers(endpoint: Endpoint) -> dict[str, str]:
     return {"Authorization": f"Bearer {endpoint.api_key}"}
 
 
-async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request) -> AsyncGenerator[Piece, None]:
+async def stream(
+    transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request
+) -> AsyncGenerator[Piece, None]:
     """Send the request and yield the reply as it comes. Raises a ProviderError, never anything of httpx."""
     begun = False
     try:
-        async with client.stream(
-            "POST",
-            f"{endpoint.base_url.rstrip('/')}/chat/completions",
-            content=orjson.dumps(payload(endpoint, request)),
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "text/event-stream",
-                "Accept-Encoding": "identity",  # a packed stream may be held back until there is enough to pack
-                **headers(endpoint),
-            },
-        ) as response:
+        async with aclosing(await transport.handle_async_request(_http(endpoint, request))) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
                 raise await failure(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
-            packed = "content-encoding" in response.headers
-            events = sse.events(response.aiter_bytes() if packed else response.aiter_raw())
+            events = sse.events(response.aiter_bytes() if "content-encoding" in response.headers else _chunks(response))
             inline = InlineThinking()
             async for data in events:
-                if data == "[DONE]":
+                if data == b"[DONE]":
                     await _drain(events)
                     break
                 if data:
@@ -158,6 +148,28 @@ async def stream(client: httpx.AsyncClient, endpoint: Endpoint, request: Request
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
         raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
+
+
+def _http(endpoint: Endpoint, request: Request) -> httpx.Request:
+    return httpx.Request(
+        "POST",
+        f"{endpoint.base_url.rstrip('/')}/chat/completions",
+        content=orjson.dumps(payload(endpoint, request)),
+        headers={
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",  # a packed stream may be held back until there is enough to pack
+            **headers(endpoint),
+        },
+        extensions={"timeout": {"connect": CONNECT_SECONDS}},
+    )
+
+
+def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes, without the layers that count and unpack it."""
+    body = response.stream
+    assert isinstance(body, httpx.AsyncByteStream)  # noqa: S101  # from an asynchronous transport
+    return aiter(body)
 
 
 async def _drain(events: AsyncGenerator[Any, None]) -> None:
@@ -179,13 +191,13 @@ def _not_begun(error: Exception, base_url: str) -> errors.ProviderError:
     return errors.Unreachable(no_way_to(base_url))
 
 
-def _piece(data: str) -> Piece:
+def _piece(data: bytes) -> Piece:
     try:
         chunk = orjson.loads(data)
     except orjson.JSONDecodeError:
-        # orjson is strict where some servers are not (a lone surrogate, a control character).
+        # orjson is strict where some servers are not (half a character, a lone surrogate, a control character).
         try:
-            chunk = json.loads(data, strict=False)
+            chunk = json.loads(data.decode(errors="replace"), strict=False)
         except (ValueError, RecursionError) as error:
             raise errors.NotTheProtocol("The stream holds something that is not JSON.") from error
     if not isinstance(chunk, dict):

@@ -115,7 +115,7 @@ def test_stopping_leaves_a_row_with_what_was_used(model, fake):
     grown = []
 
     class Watching(calls.Rows):
-        def grew(self, call, text, *, thinking):
+        def grew(self, call, text):
             grown.append(text)
 
     async def stop():

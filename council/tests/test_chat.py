@@ -20,8 +20,8 @@ def endpoint(url="http://127.0.0.1:9/v1", **values):
 
 
 async def pieces(where, request=REQUEST):
-    async with chat.new_client() as client:
-        return [piece async for piece in chat.stream(client, where, request)]
+    async with chat.new_transport() as transport:
+        return [piece async for piece in chat.stream(transport, where, request)]
 
 
 def said(found):
@@ -95,17 +95,17 @@ class TestWhatComesBack:
         assert found[0].generation == "gen-0"
 
     async def test_connections_are_kept(self, fake):
-        async with chat.new_client() as client:
+        async with chat.new_transport() as transport:
             for _ in range(3):
-                assert [piece async for piece in chat.stream(client, endpoint(fake.url), REQUEST)]
+                assert [piece async for piece in chat.stream(transport, endpoint(fake.url), REQUEST)]
         assert len({request["connection"] for request in fake.requests()}) == 1
 
     async def test_they_are_kept_though_the_end_comes_a_little_after_the_last_event(self, fake):
         chunk = {"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]}
         fake.script(events=[[0, chunk], [0, "[DONE]"], [0.05, ": bye"]])
-        async with chat.new_client() as client:
+        async with chat.new_transport() as transport:
             for _ in range(2):
-                assert [piece async for piece in chat.stream(client, endpoint(fake.url), REQUEST)]
+                assert [piece async for piece in chat.stream(transport, endpoint(fake.url), REQUEST)]
         assert len({request["connection"] for request in fake.requests()}) == 1
 
     async def test_one_that_is_never_closed_is_not_waited_for(self, fake, monkeypatch):
@@ -130,7 +130,7 @@ class TestWhatComesBack:
         ],
     )
     def test_finish_reasons(self, finish, outcome):
-        assert chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]})).finish is outcome
+        assert chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]}).encode()).finish is outcome
 
     async def test_neither_is_what_stands_between_its_tags_in_the_text(self, fake):
         deltas = [{"content": part} for part in ("<th", "ink>Hm.", "</think>\n\nYes", ", but.")]
@@ -141,13 +141,13 @@ class TestWhatComesBack:
 
     def test_a_list_of_parts_is_read(self):
         content = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
-        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]})) == Piece(thinking="…")
+        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]}).encode()) == Piece(thinking="…")
         content = [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}, {"type": "reference"}, 7]
-        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]})) == Piece(text="Yes.")
+        assert chat._piece(json.dumps({"choices": [{"delta": {"content": content}}]}).encode()) == Piece(text="Yes.")
 
     @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
     def test_thinking_is_never_text(self, name):
-        piece = chat._piece(json.dumps({"choices": [{"delta": {name: "Hm.", "content": None}}]}))
+        piece = chat._piece(json.dumps({"choices": [{"delta": {name: "Hm.", "content": None}}]}).encode())
         assert (piece.text, piece.thinking) == ("", "Hm.")
 
     @pytest.mark.parametrize(
@@ -159,15 +159,20 @@ class TestWhatComesBack:
         ],
     )
     def test_details_of_thinking_are_thinking(self, detail, thinking):
-        piece = chat._piece(json.dumps({"choices": [{"delta": {"content": "", "reasoning_details": [detail]}}]}))
+        piece = chat._piece(
+            json.dumps({"choices": [{"delta": {"content": "", "reasoning_details": [detail]}}]}).encode()
+        )
         assert (piece.text, piece.thinking) == ("", thinking)
+
+    def test_what_is_no_utf_8_is_marked(self):
+        assert chat._piece(b'{"choices": [{"delta": {"content": "a\xffb"}}]}').text == "a\ufffdb"
 
     def test_nul_and_half_characters_are_taken_out(self):
         data = '{"choices": [{"delta": {"content": "a\\u0000b\\ud800c\\ud83d\\ude00"}}]}'
-        assert chat._piece(data).text == "ab�c😀"
+        assert chat._piece(data.encode()).text == "ab�c😀"
 
     def test_a_control_character_in_a_string_is_borne(self):
-        assert chat._piece('{"choices": [{"delta": {"content": "a\tb"}}]}').text == "a\tb"
+        assert chat._piece(b'{"choices": [{"delta": {"content": "a\tb"}}]}').text == "a\tb"
 
     @pytest.mark.parametrize(
         "chunk",
@@ -187,12 +192,12 @@ class TestWhatComesBack:
         ],
     )
     def test_what_makes_no_sense_is_nothing(self, chunk):
-        assert chat._piece(json.dumps(chunk)) == Piece()
+        assert chat._piece(json.dumps(chunk).encode()) == Piece()
 
     @pytest.mark.parametrize("data", ["ping", "[1]", '"text"', "5", '{"choices":', "[" * 100_000, '{"a":' * 100_000])
     def test_what_is_no_chunk_is_not_the_protocol(self, data):
         with pytest.raises(errors.NotTheProtocol):
-            chat._piece(data)
+            chat._piece(data.encode())
 
     @pytest.mark.parametrize(
         ("error", "kind", "words"),
@@ -208,11 +213,11 @@ class TestWhatComesBack:
     )
     def test_an_error_inside_the_stream_is_told_in_the_providers_words(self, error, kind, words):
         with pytest.raises(kind, match=words):
-            chat._piece(json.dumps({"error": error}))
+            chat._piece(json.dumps({"error": error}).encode())
 
     def test_an_error_as_a_finish_reason(self):
         with pytest.raises(errors.ServerFailed, match="while the model was writing"):
-            chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": "error"}]}))
+            chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": "error"}]}).encode())
 
     @pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
     async def test_what_other_tongues_call_a_line_end_is_text(self, fake, line_end):
