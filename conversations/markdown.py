@@ -324,11 +324,16 @@ def _coloured(match: re.Match[str]) -> str:
     name = unescape(language or "").lower()
     if formula or name not in LANGUAGES or len(code) > LONGEST_CODE:
         return _uncoloured(match)
+    return _boxed(_highlighted(name, code))
+
+
+@lru_cache(maxsize=1000)  # a block is asked for when it closes, and again when its text has ended
+def _highlighted(name: str, code: str) -> str:
     try:
         lexer = _lexer_class(name)(stripnl=False)  # one for each use: some keep state while they work
-        return _boxed(highlight(unescape(code), lexer, _FORMATTER))
+        return highlight(unescape(code), lexer, _FORMATTER)
     except Exception:  # noqa: BLE001  a mistake in one of some hundred lexers must not cost the answer
-        return _boxed(code)
+        return code
 
 
 _FORMATTER = HtmlFormatter(nowrap=True)
