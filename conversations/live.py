@@ -1,9 +1,9 @@
 """A deliberation on its way to its viewers: each event is recorded first and shown then.
 
-Text that grows is shown in frames, one for the whole deliberation: the first text of a slot at once, then at most one
-in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes about a millisecond and
-all of them may have a fifth of the loop's time (SHARE). About once in CHECKPOINT seconds the texts are written to
-their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that grew since the
+Text that grows is shown in frames, one for the whole deliberation: a slot's first sign of life and its first text at
+once, then at most one in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes
+about a millisecond and all of them may have a fifth of the loop's time (SHARE). About once in CHECKPOINT seconds the
+texts are written to their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that grew since the
 checkpoint before the last one. Events other than growth travel as a bare notice of the new revision; each viewer's
 consumer reads the rows.
 
@@ -47,6 +47,8 @@ TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
 CHECKPOINT = 1.0  # between two writings of texts that grow
 PATIENCE = 60.0  # with a database that is away
+
+EARLY = 20  # pieces of a review among which its critique is looked for
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
@@ -96,7 +98,7 @@ class _Growing:
     mark: int = 0
     mark_before: int = 0
     changed_at: int = 0
-    announced: bool = False
+    readable: bool = False
     grown: bool = False
     full: str = ""
     tail: str = ""
@@ -172,10 +174,17 @@ class Live:
         growing.grown = True
         if text:
             growing.raw.append(text)
-        if not growing.announced:
-            growing.announced = True
+        if not growing.readable and self._begins(slot, growing):
             self._urgent.set()
         self._woken.set()
+
+    def _begins(self, slot: Slot, growing: _Growing) -> bool:
+        """Whether this is the first sign of life, or the first that people can read; both are shown at once."""
+        if slot.stage is Stage.REVIEWING and growing.pieces <= EARLY:
+            growing.readable = bool(ballots.critique("".join(growing.raw)))
+        else:
+            growing.readable = bool(growing.raw)
+        return growing.readable or growing.pieces == 1
 
     async def ended(self, end: CallEnd) -> None:
         """Record it together with the event that it brings."""

@@ -218,3 +218,30 @@ def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(m
     assert second["base"] == first["checkpoint"]
     assert "one" not in second["tail"]
     assert all(word in second["full"] for word in ("two", "three"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "pieces", "urgent"),
+    [
+        (Stage.ANSWERING, ["One", " two", " three"], [True, False, False]),
+        (Stage.ANSWERING, ["", "", "One", " two"], [True, False, True, False]),
+        (Stage.REVIEWING, ['{"', 'critique": "', "A is", " right"], [True, False, True, False]),
+        (Stage.REVIEWING, ["", "A is", " right"], [True, True, False]),
+    ],
+)
+def test_the_first_sign_of_life_and_the_first_text_are_shown_at_once(stage, pieces, urgent):
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+
+    async def play():
+        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        await shown.emit(StageStarted(stage, (0, 1, 2)))
+        await shown._write()
+        for piece in pieces:
+            shown._urgent.clear()
+            shown.grew(call_of(Slot(stage, 0)), piece)
+            yield shown._urgent.is_set()
+
+    async def collect():
+        return [each async for each in play()]
+
+    assert async_to_sync(collect)() == urgent
