@@ -10,8 +10,10 @@ from uuid import UUID
 import orjson
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import QueryDict
 
+from accounts.sessions import person_of
 from conversations.changes import Changes, Known, known_from, since
 from conversations.live import group_of
 from conversations.models import Conversation
@@ -37,6 +39,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
     joined = False
+    person: AbstractBaseUser | AnonymousUser | None = None
 
     async def connect(self) -> None:
         """Only the conversation's viewers get in; all others hear the same as for one that does not exist."""
@@ -133,7 +136,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(data).decode())
 
     def _changes(self) -> Changes | None:
-        conversation = Conversation.objects.visible_to(self.scope["user"]).filter(pk=self.conversation_id).first()
+        if self.person is None:
+            self.person = person_of(self.scope["cookies"])
+        conversation = Conversation.objects.visible_to(self.person).filter(pk=self.conversation_id).first()
         if conversation is None:
             return None
         if self.known is NOTHING:

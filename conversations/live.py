@@ -3,9 +3,9 @@
 Text that grows is shown in frames, one for the whole deliberation: a slot's first sign of life and its first text at
 once, then at most one in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes
 about a millisecond and all of them may have a fifth of the loop's time (SHARE). About once in CHECKPOINT seconds the
-texts are written to their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that grew since the
-checkpoint before the last one. Events other than growth travel as a bare notice of the new revision; each viewer's
-consumer reads the rows.
+texts are written to their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that
+grew since the checkpoint before the last one. Events other than growth travel as a bare notice of the new revision;
+each viewer's consumer reads the rows.
 
 What a consumer needs to know of a frame, numbers being revisions of the deliberation:
 

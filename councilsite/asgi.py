@@ -16,9 +16,9 @@ if not os.environ.get("DATABASE_URL") and not postgres.running(settings.VAR_DIR)
 django.setup()
 
 # Models exist only from here on.
-from channels.auth import AuthMiddlewareStack  # noqa: E402  # settings come first
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  # settings come first
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402  # settings come first
+from channels.sessions import CookieMiddleware  # noqa: E402  # settings come first
 from django.urls import re_path  # noqa: E402  # settings come first
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402  # settings come first
 
@@ -35,7 +35,7 @@ async def refuse(_scope: Any, receive: Any, send: Any) -> None:
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
 application = ProtocolTypeRouter(
-    {"http": in_turns(Pages()), "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))}
+    {"http": in_turns(Pages()), "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets))}
 )
 if settings.TRUSTED_PROXIES:
     application = ProxyHeadersMiddleware(application, settings.TRUSTED_PROXIES)

@@ -78,7 +78,7 @@ class Viewer:
         response = client.get(conversation.get_absolute_url())
         self.page = dom.parse(response.content.decode())
         self.consumer = ConversationConsumer()
-        self.consumer.scope = {"user": conversation.owner}
+        self.consumer.scope = {"cookies": {name: each.value for name, each in client.cookies.items()}}
         self.consumer.conversation_id = conversation.pk
         self.consumer.known = Known(response.context["after"], response.context["revision"], conversation.title)
         self.consumer.deliberation, self.consumer.unfinished, self.consumer.heard = "", True, 0.0

@@ -1,0 +1,18 @@
+"""Who is signed in, where there is no request that middleware has looked at."""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.http import HttpRequest
+
+_store = import_module(settings.SESSION_ENGINE).SessionStore
+
+
+def person_of(cookies: Mapping[str, str]) -> AbstractBaseUser | AnonymousUser:
+    """The person whom pages would see with these cookies."""
+    request = HttpRequest()
+    request.session = _store(cookies.get(settings.SESSION_COOKIE_NAME))
+    return get_user(request)
