@@ -52,8 +52,9 @@ def update_each(
     """UPDATE of many rows, each with values of its own by column; `key` are the columns that tell the rows apart."""
     types, table, names = _types(model), model._meta.db_table, list(new[0])
     fields = {field.column: field for field in model._meta.concrete_fields}
-    row = ", ".join(f"%s::{types[name]}" for name in names)
-    values = ", ".join([f"({row})"] * len(new))
+    # The first row says of which types the columns are.
+    typed = ", ".join(f"%s::{types[name]}" for name in names)
+    values = ", ".join([f"({typed})"] + [f"({', '.join(['%s'] * len(names))})"] * (len(new) - 1))
     columns = ", ".join(f"{name} = new.{name}" for name in names if name not in key)
     same = " AND ".join(f"{table}.{name} = new.{name}" for name in key)
     given = [fields[name].get_db_prep_save(each[name], connection) for each in new for name in names]
@@ -74,11 +75,14 @@ def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statem
     meta = type(rows[0])._meta
     # The database makes the keys that are numbers.
     fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
-    columns = ", ".join(field.column for field in fields)
-    row = ", ".join(placeholders.get(field.column, "%s") for field in fields)
-    given = [field.get_db_prep_save(field.pre_save(each, add=True), connection) for each in rows for field in fields]
+    given = [[field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields] for row in rows]
+    # Short statements are taken apart once for all, and what is left out is NULL.
+    used = [place for place in range(len(fields)) if any(values[place] is not None for values in given)]
+    columns = ", ".join(fields[place].column for place in used)
+    row = ", ".join(placeholders.get(fields[place].column, "%s") for place in used)
     values = ", ".join([f"({row})"] * len(rows))
-    return f"INSERT INTO {meta.db_table} ({columns}) VALUES {values} {tail}", given  # noqa: S608  # own names
+    sql = f"INSERT INTO {meta.db_table} ({columns}) VALUES {values} {tail}"  # noqa: S608  # own names
+    return sql, [each[place] for each in given for place in used]
 
 
 def select(model: type[Model], tail: str, *given: Any) -> Statement:
