@@ -5,6 +5,7 @@ partials that bring its page to what a reload would show.
 """
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.http import QueryDict
 from django.template.loader import render_to_string
@@ -37,7 +38,7 @@ def since(conversation: Conversation, known: Known) -> Changes:
     """Everything from the viewer's last turn on that it does not have."""
     parts: list[str] = []
     if known.title != conversation.title:
-        parts.append(render_to_string("conversations/_title_changed.html", {"conversation": conversation}))
+        parts.append(title_changed(conversation.pk, conversation.title))
     turns = reading.turns(conversation.pk, known.turn, known.revision)
     for rows in turns:
         if rows.turn.pk != known.turn:
@@ -59,6 +60,11 @@ def since(conversation: Conversation, known: Known) -> Changes:
         deliberation.id.hex,
         unfinished=deliberation.unfinished,
     )
+
+
+def title_changed(conversation_id: UUID, title: str) -> str:
+    """What brings another title to a page."""
+    return render_to_string("conversations/_title_changed.html", {"id": conversation_id.hex, "title": title})
 
 
 def known_from(query: QueryDict, title: str) -> Known:

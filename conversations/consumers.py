@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import QueryDict
 
 from accounts.sessions import person_of
-from conversations.changes import Changes, Known, known_from, since
+from conversations.changes import Changes, Known, known_from, since, title_changed
 from conversations.live import group_of
 from conversations.models import Conversation
 from council.threads import Threads
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 # moment the deliberations themselves must not wait for it.
 read = Threads(1, "viewers")
 
-SETTLE = 0.03
-"""Seconds until the first look: a page was whole when it was loaded, and what it hears first may say all there is."""
+SETTLE = 1.0
+"""Seconds until the first look: a page was whole when it was loaded, and whatever it hears makes it look before."""
 
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
@@ -85,7 +86,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if message["deliberation"] != self.deliberation or message["revision"] < self.known.revision:
             return
         html = message["tail" if self.known.revision >= message["checkpoint"] else "full"]
-        self.known = Known(self.known.turn, message["revision"], self.known.title)
+        self.known = replace(self.known, revision=message["revision"])
         await self._send(html)
 
     async def changed(self, message: dict[str, Any]) -> None:
@@ -94,11 +95,19 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if message["deliberation"] != self.deliberation or message["revision"] > self.known.revision:
             await self._update()
 
-    async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
-        """The conversation has another title, or another turn."""
-        await self._update()
+    async def titled(self, message: dict[str, Any]) -> None:
+        """The conversation has another title."""
+        if self.known is NOTHING:
+            await self._update()
+        async with self.updating:
+            title = message["title"]
+            if self.joined and self.known.title != title:
+                self.known = replace(self.known, title=title)
+                await self._send(title_changed(self.conversation_id, title))
 
-    asked = titled
+    async def asked(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
+        """The conversation has another turn."""
+        await self._update()
 
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""

@@ -112,7 +112,7 @@ async def _title(conversation_id: UUID, claim: record.Claim) -> None:
         untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
         title = await titles.suggest(claim) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
-            await tell(conversation_id, {"type": "titled"})
+            await tell(conversation_id, {"type": "titled", "title": title})
     except Exception:
         logger.exception("Conversation %s keeps its question's start for a title", conversation_id)
 

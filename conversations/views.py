@@ -87,7 +87,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         )
     else:
         Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
-        async_to_sync(tell)(found.pk, {"type": "titled"})
+        async_to_sync(tell)(found.pk, {"type": "titled", "title": title})
     return redirect(found)
 
 
