@@ -2,7 +2,7 @@
 
 Text that grows is shown in frames, one for the whole deliberation: a slot's first sign of life and its first text at
 once, then at most one in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes
-about a millisecond and all of them may have a fifth of the loop's time (SHARE). About once in CHECKPOINT seconds the
+about a millisecond and all of them may have a sixth of the loop's time (SHARE). About once in CHECKPOINT seconds the
 texts are written to their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that
 grew since the checkpoint before the last one. Events other than growth travel as a bare notice of the new revision;
 each viewer's consumer reads the rows.
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds.
 INTERVAL = 0.1  # between two frames of a deliberation
-SHARE = 0.005  # and at least this for each deliberation that the process shows,
+SHARE = 0.006  # and at least this for each deliberation that the process shows,
 SLOWEST = 0.5  # up to this
 TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
