@@ -42,14 +42,7 @@ def ask(
 
     Raises Refused: empty or too long, no such council, a council that is not ready, a deliberation under way.
     """
-    question = clean(question).strip()
-    if not question:
-        raise Refused(_("Write a question first."))
-    if len(question) > QUESTION_CHARACTERS:
-        raise Refused(
-            _("The question has %(length)s characters; %(most)s fit. Shorten it, or ask about a part of it.")
-            % {"length": f"{len(question):,}", "most": f"{QUESTION_CHARACTERS:,}"}
-        )
+    question = checked(question)
     if council is None:
         raise Refused(_("Choose a council. If there is none to choose, ask an administrator for one."))
     request_id = request_id or uuid4()
@@ -65,6 +58,19 @@ def ask(
             _("The council is still at work on your last question. Wait for its answer or stop it, then ask again."),
             conflict=True,
         ) from error
+
+
+def checked(question: str) -> str:
+    """The question as it is stored. Raises Refused for one that is empty or too long."""
+    question = clean(question).strip()
+    if not question:
+        raise Refused(_("Write a question first."))
+    if len(question) > QUESTION_CHARACTERS:
+        raise Refused(
+            _("The question has %(length)s characters; %(most)s fit. Shorten it, or ask about a part of it.")
+            % {"length": f"{len(question):,}", "most": f"{QUESTION_CHARACTERS:,}"}
+        )
+    return question
 
 
 def _asked_before(user: User, request_id: UUID) -> Turn | None:

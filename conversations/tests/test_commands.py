@@ -22,6 +22,7 @@ from django.test import Client
 
 from accounts.models import SHELL_EMAIL, User
 from bench.provider import Provider
+from conversations.management.commands import ask
 from conversations.models import Conversation
 from conversations.tests import cast
 from conversations.tests.conftest import session_of
@@ -231,6 +232,20 @@ def test_without_a_worker_it_says_so_and_asks_nothing(asked):
     for word in ("No worker is alive", "manage.py up", "--here"):
         assert word in str(error)
     assert Conversation.objects.count() == before
+
+
+@pytest.mark.parametrize("question", ["", "  ", "x" * 200_000])
+def test_what_is_no_question_is_wrong_usage_with_a_worker_or_without(asked, question):
+    assert refused("ask", question).returncode == 2
+
+
+def test_it_does_not_wait_for_ever_for_a_worker_that_is_gone(asked, monkeypatch):
+    alive = iter([True, True])
+    monkeypatch.setattr(ask, "worker_alive", lambda: next(alive, False))
+    monkeypatch.setattr(ask, "WORKER_START", 0.1)
+    error = refused("ask", QUESTION, "--council", "slow")
+    assert error.returncode == 1
+    assert "worker is gone" in str(error)
 
 
 def test_it_becomes_the_conversation_of_whoever_is_named(asked):

@@ -83,7 +83,12 @@ async def call(
             on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
         ):
             with retrying:
-                attempt, request = await _once(transport, request, deadlines, observer)
+                try:
+                    attempt = await _once(transport, request, deadlines, observer)
+                except errors.SchemaRefused:
+                    # For good: the attempts that follow go without it too.
+                    request = replace(request, schema=None)
+                    attempt = await _once(transport, request, deadlines, observer)
     except _Retry as failed:
         attempt = failed.attempt
     return attempt
@@ -106,7 +111,8 @@ def _wait_before_retry(error: Exception) -> bool | float:
 
 async def _once(
     transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer
-) -> tuple[Attempt, Request]:
+) -> Attempt:
+    """One attempt, reported to its end. Raises SchemaRefused, and _Retry where another is worth while."""
     attempt, endpoint = Attempt(), None
     try:
         endpoint = await observer.sending()
@@ -120,7 +126,7 @@ async def _once(
     except errors.SchemaRefused:
         attempt.error = "The provider does not take a JSON schema; it was asked again without."
         await observer.ended(attempt)
-        return await _once(transport, replace(request, schema=None), deadlines, observer)
+        raise
     except errors.ProviderError as error:
         attempt.error = chat.without_key(str(error), endpoint) if endpoint else str(error)
         attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
@@ -133,7 +139,7 @@ async def _once(
         await asyncio.shield(observer.ended(attempt))
         raise
     await observer.ended(attempt)
-    return attempt, request
+    return attempt
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:

@@ -235,6 +235,7 @@ class TestTheSchema:
         fake.script({"has_schema": False}, fault="server_error", times=1)
         attempt, _ = await call(fake.url, self.request)
         assert attempt.outcome is Outcome.COMPLETE
+        assert [("response_format" in request["body"]) for request in fake.requests()] == [True, False, False]
 
     async def test_a_model_that_takes_it_is_asked_once(self, fake):
         attempt, _ = await call(fake.url, self.request)

@@ -57,14 +57,15 @@ class Command(BaseCommand):
         user = self._user(options["user"])
         council = self._council(user, options["council"])
         question = sys.stdin.read() if options["question"] == "-" else options["question"]
-        if not options["here"] and not worker_alive():
-            raise CommandError(
-                "No worker is alive, so nobody would answer. Start the site (`manage.py up`) or a worker "
-                "(`manage.py worker`), or add --here.",
-                returncode=1,
-            )
         mode = Mode.ANSWERS if options["answers_only"] else Mode.FULL
         try:
+            question = asking.checked(question)
+            if not options["here"] and not worker_alive():
+                raise CommandError(
+                    "No worker is alive, so nobody would answer. Start the site (`manage.py up`) or a worker "
+                    "(`manage.py worker`), or add --here.",
+                    returncode=1,
+                )
             turn = asking.ask(user, question, council, mode)
         except Refused as refused:
             raise CommandError(str(refused), returncode=USAGE) from refused
@@ -96,6 +97,7 @@ class Command(BaseCommand):
     def _follow(self, deliberation: Deliberation, worker: subprocess.Popen[bytes] | None) -> Deliberation:
         """Wait for the end, telling on the error stream what happens."""
         told: set[str] = set()
+        seen = time.monotonic()  # when there was a worker
         self._say(told, f"{deliberation.council_name} deliberates ({deliberation.id})")
         while True:
             try:
@@ -105,6 +107,10 @@ class Command(BaseCommand):
                     return deliberation
                 if worker is not None and worker.poll() is not None:
                     raise CommandError("The worker ended before the deliberation did; see above.", returncode=1)
+                if worker is not None or worker_alive():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > WORKER_START:
+                    raise CommandError("The worker is gone. The question waits for the next one.", returncode=1)
                 time.sleep(LOOK)
             except KeyboardInterrupt:
                 if deliberation.cancel_requested:
