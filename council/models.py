@@ -252,6 +252,7 @@ class Deliberation(models.Model):
                 fields=("scope",), condition=Q(status__in=("queued", "running")), name="one_unfinished_deliberation"
             )
         ]
+        indexes = [models.Index(fields=("-created",), name="deliberation_newest")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -381,6 +382,7 @@ class Call(models.Model):
 
     class Meta:
         ordering = ("sent", "pk")
+        indexes = [models.Index(fields=("sent", "id"), name="call_sent")]
 
     def __str__(self) -> str:
         return f"{self.get_purpose_display()} by {self.model_name}"
