@@ -22,6 +22,10 @@ QUESTION_CHARACTERS = 50_000
 HISTORY_TURNS = 20
 
 
+class _UnderWay(Exception):
+    """The last question has no answer yet that the next could carry."""
+
+
 class Refused(CouncilError):
     """The question was not asked; the message says why and what to do. `conflict`: something else is under way."""
 
@@ -38,7 +42,8 @@ def ask(
     conversation: Conversation | None = None,
     request_id: UUID | None = None,
 ) -> Turn:
-    """Store the question and hand it to the workers. The same `request_id` again gives the same turn.
+    """Store the question and hand it to the workers. The same `request_id` again, for a new conversation
+    or in the same one, gives the same turn.
 
     Raises Refused: empty or too long, no such council, a council that is not ready, a deliberation under way.
     """
@@ -48,7 +53,7 @@ def ask(
     request_id = request_id or uuid4()
     try:
         return _store(user, question, council, mode, conversation, request_id)
-    except (plans.NotReady, IntegrityError) as error:
+    except (plans.NotReady, IntegrityError, _UnderWay) as error:
         earlier = _asked_before(user, request_id)
         if earlier is not None:
             return _same_question(earlier, question)
@@ -94,9 +99,10 @@ def _store(
     if conversation is None:
         # The request names the conversation, so that a double click makes one.
         key = uuid5(request_id, str(user.pk))
-        now = timezone.now()
-        conversation = Conversation(key, owner=user, title=titles.from_question(question), created=now, updated=now)
+        conversation = Conversation(key, owner=user, title=titles.from_question(question))
     past = [] if first else _past(conversation)
+    if past and past[-1].deliberation.unfinished:
+        raise _UnderWay
     deliberation = plans.new_deliberation(
         conversation.id, council, question, [_exchange(turn.deliberation) for turn in past], mode
     )
@@ -114,6 +120,8 @@ def _store(
             deliberation_id=str(deliberation.id), conversation_id=str(conversation.id)
         )
     turn.pk = written.rows[0][0]
+    for stored in (conversation, deliberation, turn):
+        stored._state.adding = False
     return turn
 
 

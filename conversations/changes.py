@@ -67,8 +67,9 @@ def title_changed(conversation_id: UUID, title: str) -> str:
     return render_to_string("conversations/_title_changed.html", {"id": conversation_id.hex, "title": title})
 
 
-def known_from(query: QueryDict, title: str) -> Known:
-    """What a viewer says in an address: `after` and `revision`; anything that is not a number counts as nothing."""
+def known_from(query: QueryDict) -> Known:
+    """What a viewer says in an address: `after`, `revision` and `title`; what is not a number counts as nothing."""
+    title = query.get("title", "")
     after, revision = query.get("after", ""), query.get("revision", "")
     if not (after.isdecimal() and revision.isdecimal() and len(after) < 18 and len(revision) < 9):
         return Known(0, 0, title)

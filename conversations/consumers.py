@@ -43,7 +43,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     person: AbstractBaseUser | AnonymousUser | None = None
 
     async def connect(self) -> None:
-        """Only the conversation's viewers get in; all others hear the same as for one that does not exist."""
+        """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
+
+        They hear the same as for one that does not exist.
+        """
         self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
         self.watcher: asyncio.Task[None] | None = None
         self.known = NOTHING
@@ -52,7 +55,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.heard = 0.0
         self.updating = asyncio.Lock()
         await self.accept()
-        # Joined before it looks, so that nothing falls in between; no message is dispatched until this returns.
+        # Joined before it looks, so that nothing falls in between.
         await self.channel_layer.group_add(group_of(self.conversation_id), self.channel_name)
         self.joined = True
         self.watcher = asyncio.create_task(self._watch())
@@ -99,11 +102,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """The conversation has another title."""
         if self.known is NOTHING:
             await self._update()
+            return
         async with self.updating:
-            title = message["title"]
-            if self.joined and self.known.title != title:
-                self.known = replace(self.known, title=title)
-                await self._send(title_changed(self.conversation_id, title))
+            self.known = replace(self.known, title=message["title"])
+            await self._send(title_changed(self.conversation_id, message["title"]))
 
     async def asked(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
         """The conversation has another turn."""
@@ -151,5 +153,5 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if conversation is None:
             return None
         if self.known is NOTHING:
-            self.known = known_from(QueryDict(self.scope["query_string"]), conversation.title)
+            self.known = known_from(QueryDict(self.scope["query_string"]))
         return since(conversation, self.known)

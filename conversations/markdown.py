@@ -1,8 +1,10 @@
 """Turns a model's Markdown into HTML that is safe to put in a page.
 
 Whatever comes in, only the tags and attributes listed in `_TAGS`, `_ATTRIBUTES` and `_VALUES` come out: no image, so
-that a text makes no browser fetch anything; no id, so that many answers share a page; no style. nh3 has the last word:
-the replacements before it are for looks and reading, and may be wrong without harm.
+that a text makes no browser fetch anything; no id, so that many answers share a page; no style. nh3 has the last word,
+so the replacements before it are for looks and reading and may be wrong without harm; it is left out where all that is
+left of the HTML is text between the tags of `_BARE_TAGS`, which the parser opens and closes and nothing here touches
+but headings.
 
 Left to others: what a text means, labels and placeholders (`rewrite`), when a live text is looked at, and keeping long
 renders off the event loop (`render` of 200 KB of code takes a noticeable part of a second).
@@ -327,7 +329,7 @@ def _coloured(match: re.Match[str]) -> str:
     return _boxed(_highlighted(name, code))
 
 
-@lru_cache(maxsize=1000)  # a block is asked for when it closes, and again when its text has ended
+@lru_cache(maxsize=200)  # a block is asked for when it closes, and again when its text has ended
 def _highlighted(name: str, code: str) -> str:
     try:
         lexer = _lexer_class(name)(stripnl=False)  # one for each use: some keep state while they work

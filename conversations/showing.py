@@ -333,5 +333,5 @@ def ended_words(deliberation: Deliberation) -> str:
 
 @lru_cache(maxsize=KEPT)
 def _drawn(template: str, _language: str | None, **shown: Any) -> str:
-    """A fragment that will not change any more, drawn once for everyone who looks."""
+    """A fragment, drawn once for everyone who looks at the same."""
     return render_to_string(template, shown)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRedirect
 
 from conversations import asking, changes, deleting, presenting, reading, showing
 from conversations.live import tell
@@ -51,7 +52,7 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def changed(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """What a page lacks, as JSON: for pages whose socket does not work."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    what = changes.since(found, changes.known_from(request.GET, request.GET.get("title", "")))
+    what = changes.since(found, changes.known_from(request.GET))
     return JsonResponse(
         {
             "content": what.html,
@@ -74,27 +75,27 @@ def stop(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Give a conversation another title."""
+    """Give a conversation another title. With htmx the answer is its line of the history."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    title = " ".join(clean(request.POST.get("title", "")).split())
-    if not title:
-        messages.error(request, _("A title needs at least one character. The old one stays."))
-    elif len(title) > TITLE_LENGTH:
-        messages.error(
-            request,
-            _("The title has %(length)s characters; %(most)s fit. The old one stays.")
-            % {"length": len(title), "most": TITLE_LENGTH},
-        )
-    else:
+    typed = request.POST.get("title", "")
+    title = " ".join(clean(typed).split())
+    wrong = _wrong_title(title)
+    if not wrong:
+        found.title = title
         Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
         async_to_sync(tell)(found.pk, {"type": "titled", "title": title})
+    if request.htmx:
+        context = {"each": found, "page": _page(request), "acted": True, "typed_title": typed, "wrong_title": wrong}
+        return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
+    if wrong:
+        messages.error(request, wrong)
     return redirect(found)
 
 
 @login_required
 @require_POST
 def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Delete a conversation; a message offers to take that back."""
+    """Delete a conversation; a message offers to take that back. Only the page of what is gone has to be left."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
     deleting.delete(found)
     messages.success(
@@ -102,16 +103,20 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         _("“%(title)s” was deleted.") % {"title": found.title},
         extra_tags=f"undo:{reverse('restore', args=[found.pk])}",
     )
-    return redirect("ask")
+    if not request.htmx:
+        return redirect("ask")
+    if _page(request) == found.get_absolute_url():
+        return HttpResponseClientRedirect(reverse("ask"))
+    return _changed_history(request)
 
 
 @login_required
 @require_POST
 def restore(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Take a deletion back."""
+    """Take a deletion back. With htmx it happens beside the page that is being read."""
     found = get_object_or_404(Conversation.objects.deleted_by(request.user), pk=conversation_id)
     Conversation.objects.filter(pk=found.pk).update(deleted=None)
-    return redirect(found)
+    return _changed_history(request) if request.htmx else redirect(found)
 
 
 @login_required
@@ -184,17 +189,39 @@ def _composer(request: HttpRequest, error: str, last: showing.TurnView | None = 
 
 def _history(request: HttpRequest) -> dict[str, object]:
     conversations = Conversation.objects.visible_to(request.user)
-    query = " ".join(clean(request.GET.get("q", "")).split())[:100]
+    typed = request.POST.get("q", "") if request.htmx and request.method == "POST" else request.GET.get("q", "")
+    query = " ".join(clean(typed).split())[:100]
     if query:
         conversations = conversations.filter(title__icontains=query)
-    page = urlsplit(request.htmx.current_url or "").path if request.htmx else request.path
     found = list(conversations[:HISTORY])
     return {
         "history": presenting.by_age(found, _zone(request)),
         "history_count": len(found),
         "query": query,
-        "page": page,
+        "page": _page(request),
     }
+
+
+def _changed_history(request: HttpRequest) -> HttpResponse:
+    """The list after an action on it, as it was searched, with what there is to say."""
+    return render(request, "conversations/_history_changed.html", {**_history(request), "acted": True})
+
+
+def _page(request: HttpRequest) -> str:
+    """The path of the page that is being read."""
+    return urlsplit(request.htmx.current_url or "").path if request.htmx else request.path
+
+
+def _wrong_title(title: str) -> str:
+    """What is wrong with a title, or nothing."""
+    if not title:
+        return _("A title needs at least one character. The old one stays.")
+    if len(title) > TITLE_LENGTH:
+        return _("The title has %(length)s characters; %(most)s fit. The old one stays.") % {
+            "length": len(title),
+            "most": TITLE_LENGTH,
+        }
+    return ""
 
 
 def _zone(request: HttpRequest) -> tzinfo:

@@ -161,7 +161,7 @@ class _Ledger:
         self.usage: Usage | None = None
 
     async def sending(self) -> Endpoint:
-        self.first_token = None
+        self.row, self.first_token = 0, None
         self.row, provider = await self.journal.sending(self.call)
         if provider is None:
             raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")

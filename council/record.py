@@ -1,8 +1,8 @@
-"""Event -> rows: the only writer of a deliberation's rows, its calls included.
+"""Event -> rows: the only writer of a deliberation's rows, together with those of its slots' calls.
 
 Every function is synchronous and short; a worker calls them off its loop. Each write carries the attempt that it was
-begun under in its WHERE: a worker that was replaced raises Stale and writes nothing. Each write that a viewer can see
-raises the deliberation's revision by one, in the same transaction.
+begun under, in the WHERE of its first statement: a worker that was replaced raises Stale, and all of it is rolled back.
+Each write that a viewer can see raises the deliberation's revision by one, in the same transaction.
 """
 
 from collections.abc import Sequence

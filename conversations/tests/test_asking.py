@@ -1,8 +1,11 @@
 """From a question to a turn, or to words that say why not."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -11,6 +14,7 @@ from conversations import asking, deleting
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
+from council import plans
 from council.models import Council, Deliberation, LanguageModel
 
 pytestmark = pytest.mark.django_db
@@ -90,6 +94,45 @@ def test_it_makes_a_double_click_one_turn(client, council):
     second = post(client, "Once?", request_id=request_id)
     assert first["Location"] == second["Location"]
     assert Turn.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_makes_clicks_at_the_same_moment_one_turn():
+    alice, council, request_id = cast.alice(), cast.council(), uuid4()
+    together = threading.Barrier(4)
+
+    def click(_):
+        together.wait()
+        try:
+            return asking.ask(alice, "Once?", council, request_id=request_id).pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as clicks:
+        assert len(set(clicks.map(click, range(4)))) == 1
+    assert (Conversation.objects.count(), Turn.objects.count(), Deliberation.objects.count()) == (1, 1, 1)
+
+
+def test_it_refuses_a_form_whose_conversation_was_deleted(client, council):
+    request_id = str(uuid4())
+    post(client, "Once?", request_id=request_id)
+    deleting.delete(Conversation.objects.get())
+    response = post(client, "Once?", request_id=request_id)
+    assert response.status_code == 409
+    assert "Once?" in response.content.decode()
+    assert "sent before" in response.content.decode()
+
+
+def test_a_follow_up_never_leaves_out_an_answer_that_is_just_coming(client, council, monkeypatch):
+    place = post(client, "First?")["Location"]
+    plan = plans.new_deliberation
+
+    def slowly(*given):
+        Deliberation.objects.update(status="complete")
+        return plan(*given)
+
+    monkeypatch.setattr(plans, "new_deliberation", slowly)
+    assert client.post(place, {"question": "Second?", "council": "test"}).status_code == 409
 
 
 def test_it_refuses_the_same_form_with_another_question(client, council):

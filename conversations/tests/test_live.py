@@ -11,7 +11,7 @@ from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
 from conversations.live import Live
 from conversations.tests import cast, dom
-from council import record
+from council import plans, record
 from council.core.events import (
     AnswerFinished,
     Ended,
@@ -245,3 +245,24 @@ def test_the_first_sign_of_life_and_the_first_text_are_shown_at_once(stage, piec
         return [each async for each in play()]
 
     assert async_to_sync(collect)() == urgent
+
+
+def test_a_call_goes_out_before_pages_hear_of_it(monkeypatch):
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+    order = []
+
+    async def tell(conversation_id, message):
+        order.append("told")
+
+    monkeypatch.setattr(live, "tell", tell)
+
+    async def play():
+        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        async with Live(turn.conversation_id, claim) as shown:
+            await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+            model = plans.model_of(claim.stored, 0)
+            await shown.sending(NewCall(Call.Purpose.ANSWER, model, Slot(Stage.ANSWERING, 0)))
+            order.append("sent")
+
+    async_to_sync(play)()
+    assert order == ["sent", "told"]

@@ -42,9 +42,7 @@ def test_it_gives_all_that_belongs_to_each_turn(asked):
 
 
 def test_it_takes_one_way_to_the_database_however_many_turns_there_are(asked):
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         reading.turns(asked[0].conversation_id)
     assert len(queries) == 1
 

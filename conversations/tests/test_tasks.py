@@ -7,17 +7,21 @@ import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
+from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
 from conversations import asking, consumers, results, tasks
 from conversations.models import Conversation
 from conversations.tests import cast
-from council import record
+from council import plans, record
+from council.call_rows import CallEnd, NewCall, learn
+from council.core import values
 from council.core.errors import Stale
-from council.core.events import StageStarted
-from council.core.values import Mode, Stage
-from council.models import Call, Council, Deliberation, LanguageModel
+from council.core.events import AnswerFinished, StageStarted
+from council.core.values import Mode, Outcome, Reply, Slot, Stage, Status
+from council.models import Answer, Call, Council, Deliberation, LanguageModel
+from council.providers.calling import Attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,12 +168,60 @@ def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, coun
 def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     turn = asking.ask(alice, "What now?", council)
     old = record.Recorder(record.claim(turn.deliberation_id))
+    call = NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 0), Slot(Stage.ANSWERING, 0))
+    (sent,) = old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))], [call])
     new = record.Recorder(record.claim(turn.deliberation_id))
-    with pytest.raises(Stale):
-        old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
-    assert not Deliberation.objects.get().answers.exists()
     new.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
-    assert Deliberation.objects.get().answers.count() == 3
+
+    def everything():
+        return [list(model.objects.order_by("pk").values()) for model in (Deliberation, Answer, Call, LanguageModel)]
+
+    before = everything()
+    reply = Reply("Late.", Outcome.COMPLETE)
+    old.call_ended(CallEnd(sent.id, Attempt(), None, None, timezone.now(), call.model.pk, 1.5))
+    for write in (
+        lambda: old.write([AnswerFinished(values.Answer(0, reply))], [call]),
+        lambda: old.checkpoint([(Slot(Stage.ANSWERING, 0), {"text": "Late.", "state": "writing"})]),
+        lambda: old.stop([], Status.CANCELLED, "Late."),
+    ):
+        with pytest.raises(Stale):
+            write()
+        assert everything() == before
+    assert not old.taught
+
+
+def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    old = record.Recorder(record.claim(turn.deliberation_id))
+    old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
+    old.write([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))])
+    old.grew(Slot(Stage.ANSWERING, 1), "Half of it")
+    old.checkpoint(old.snapshot())
+    record.Recorder(record.claim(turn.deliberation_id)).write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
+    assert list(Answer.objects.values_list("text", "state")) == [("Done.", "ended"), ("", "waiting"), ("", "waiting")]
+
+
+def test_its_calls_teach_how_a_model_counts(alice, council, provider):
+    LanguageModel.objects.update(tokens_per_byte=3.0)
+    carry_out(asking.ask(alice, "Why is the sky blue? " * 50, council))
+    assert all(each.tokens_per_byte < 3.0 for each in LanguageModel.objects.all())
+
+
+def test_teaching_waits_for_nobody(alice, council):
+    model = LanguageModel.objects.first()
+    end = CallEnd(0, Attempt(), None, None, timezone.now(), model.pk, 1.5)
+    with connection.cursor() as cursor, psycopg.connect(**where()) as other:
+        other.execute("SELECT 1 FROM council_languagemodel FOR UPDATE")
+        cursor.execute("SET lock_timeout = 2000")
+        try:
+            learn([end])
+        finally:
+            cursor.execute("RESET lock_timeout")
+    model.refresh_from_db()
+    assert model.tokens_per_byte != 1.5
+    learn([end])
+    model.refresh_from_db()
+    assert model.tokens_per_byte == 1.5
 
 
 def test_it_gives_up_after_three_attempts(alice, council):
@@ -260,8 +312,14 @@ async def forget_connections(threads) -> None:
     await asyncio.gather(*(threads(forget) for _ in range(threads.count)))
 
 
-def drop_connections() -> None:
+def where(database: str = "") -> dict:
+    """How to connect to the tests' database, or to another of its server."""
     known = connection.settings_dict
-    where = {"host": known["HOST"], "user": known["USER"], "password": known["PASSWORD"], "port": known["PORT"] or None}
-    with psycopg.connect(dbname="postgres", **where) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [known["NAME"]])
+    address = {"host": known["HOST"], "user": known["USER"], "password": known["PASSWORD"]}
+    return {**address, "port": known["PORT"] or None, "dbname": database or known["NAME"]}
+
+
+def drop_connections() -> None:
+    with psycopg.connect(**where("postgres")) as other:
+        database = connection.settings_dict["NAME"]
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])

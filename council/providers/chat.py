@@ -77,7 +77,14 @@ def new_transport() -> httpx.AsyncBaseTransport:
     Deadlines are the caller's; redirects are never followed. It asks providers directly: a proxy named by the
     environment is not used.
     """
-    return AiohttpTransport(limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60))
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60, ssl=transport.ssl_context)
+        # What a provider sets for one key must not go along with another.
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    transport = AiohttpTransport(client=session)
+    return transport
 
 
 def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -124,7 +131,7 @@ async def stream(
     """Send the request and yield the reply as it comes. Raises a ProviderError, never anything of httpx."""
     begun = False
     try:
-        async with aclosing(await transport.handle_async_request(_http(endpoint, request))) as response:
+        async with aclosing(await _send(transport, endpoint, request)) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
                 raise await failure(response, with_schema=request.schema is not None)
@@ -148,6 +155,13 @@ async def stream(
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
         raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
+
+
+async def _send(transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request) -> httpx.Response:
+    try:
+        return await transport.handle_async_request(_http(endpoint, request))
+    except ValueError as error:  # an address that looks like one and cannot be used
+        raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
 
 
 def _http(endpoint: Endpoint, request: Request) -> httpx.Request:

@@ -1,5 +1,6 @@
 """What is sent, and what is understood of what comes back."""
 
+import asyncio
 import json
 
 import httpx
@@ -93,6 +94,29 @@ class TestWhatComesBack:
         assert [piece.finish for piece in found if piece.finish] == [Outcome.COMPLETE]
         assert next(piece.usage for piece in found if piece.usage)["completion_tokens"] == 20
         assert found[0].generation == "gen-0"
+
+    async def test_nothing_that_a_provider_sets_is_sent_back(self):
+        heard = []
+
+        async def answer(reader, writer):
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 401 No\r\nSet-Cookie: who=one\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, chat.new_transport() as transport:
+            where = endpoint(f"http://localhost:{server.sockets[0].getsockname()[1]}/v1")
+            for _ in range(2):
+                with pytest.raises(errors.WrongKey):
+                    await anext(chat.stream(transport, where, REQUEST))
+        assert len(heard) == 2
+        assert not any(b"cookie" in each.lower() for each in heard)
+
+    @pytest.mark.parametrize(
+        "address", ["http://a..b/v1", f"http://{'a' * 64}.example/v1", "http://u:p@host/v1", "http://", ""]
+    )
+    async def test_an_address_that_cannot_be_used_cannot_be_reached(self, address):
+        with pytest.raises(errors.Unreachable):
+            await pieces(endpoint(address))
 
     async def test_connections_are_kept(self, fake):
         async with chat.new_transport() as transport:

@@ -1,10 +1,13 @@
 """What stands before every view: who the client is, which hosts are served, what a page may load."""
 
 import pytest
-from channels.testing import WebsocketCommunicator
+from allauth.account.views import LoginView
+from channels.testing import HttpCommunicator, WebsocketCommunicator
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from councilsite import asgi
+
+PATIENCE = 30  # seconds
 
 
 async def told(scope: dict, trusted: list[str]) -> dict:
@@ -61,8 +64,22 @@ def test_health_is_answered_under_any_name(client, settings):
     assert (response.status_code, response.content) == (200, b"ok\n")
 
 
-async def test_health_is_answered_asynchronously_too(async_client):
-    assert (await async_client.get("/healthz")).content == b"ok\n"
+@pytest.mark.django_db(transaction=True)
+async def test_the_server_is_given_pages_and_errors_alike(monkeypatch):
+    async def get(path):
+        headers = [(b"host", b"localhost")]
+        asked = HttpCommunicator(asgi.application, "GET", path, headers=headers)
+        response = await asked.get_response(PATIENCE)
+        await asked.wait(PATIENCE)
+        return response
+
+    login = await get("/accounts/login/")
+    assert login["status"] == 200
+    assert b"content-security-policy" in {name.lower() for name, _ in login["headers"]}
+    assert (await get("/nowhere/"))["status"] == 404
+    monkeypatch.setattr(LoginView, "dispatch", None)
+    assert (await get("/accounts/login/"))["status"] == 500
+    assert (await get("/healthz"))["body"] == b"ok\n"
 
 
 @pytest.mark.django_db

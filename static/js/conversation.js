@@ -45,13 +45,16 @@
     url.search = query();
     connection.url = url.href;
   });
-  live.addEventListener("htmx:ws:after:connection", connected);
   live.addEventListener("htmx:ws:close", ({ detail }) => {
     if (detail.code === 4404) return end();
     failures += 1;
     disconnected();
   });
-  live.addEventListener("htmx:ws:after:message:incoming", async ({ detail }) => learn(await detail.message.json()));
+  /* A socket that opens and closes again is no connection; the first message comes within a second or so. */
+  live.addEventListener("htmx:ws:after:message:incoming", async ({ detail }) => {
+    connected();
+    learn(await detail.message.json());
+  });
 
   /* Without a socket the same changes come by request. */
   async function poll() {
@@ -193,6 +196,17 @@
     if (list?.dataset.say && document.activeElement?.type === "search") say(list.dataset.say);
   });
 
+  /* The tab's icon: at work, or ended while nobody looked, until somebody does. */
+  const icon = $("link[rel=icon]");
+  const icons = { plain: icon.getAttribute("href"), working: live.dataset.iconWorking, done: live.dataset.iconDone };
+  let shown = "plain";
+  const mark = () => {
+    shown = unfinished() ? "working" : document.hidden && shown !== "plain" ? "done" : "plain";
+    const href = icons[shown];
+    if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
+  };
+  document.addEventListener("visibilitychange", mark);
+
   /* The tab's title: a dot while the council is at work, a tick when it has ended before our eyes. */
   const suffix = document.title.slice($("#title").textContent.length);
   let worked = unfinished();
@@ -201,6 +215,7 @@
     worked ||= now;
     document.title = `${now ? "• " : worked ? "✓ " : ""}${$("#title").textContent}${suffix}`;
     $("#composer").elements.question.placeholder = $("#work").dataset.placeholder;
+    mark();
     complain();
   };
   title();

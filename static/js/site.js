@@ -22,6 +22,8 @@
   const toasts = $("#toasts");
   const settle = (toast) => {
     say(toast.innerText.trim());
+    /* The drawer, which lies over everything, would hide it. */
+    if (side?.matches(":popover-open")) side.hidePopover();
     if (toast.matches(".bad, .warn, :has(form)")) return;
     let timer;
     const start = () => { timer = setTimeout(() => toast.remove(), 6000); };
@@ -46,6 +48,12 @@
     document.addEventListener("toast", ({ detail }) => toast(detail.text ?? detail.value, detail.tone));
     document.addEventListener("allauth.error", (event) => { event.preventDefault(); toast(toasts.dataset.passkey, "bad"); });
     document.addEventListener("htmx:error", () => toast(toasts.dataset.offline, "bad"));
+    /* A whole page where a part was asked for: signed out meanwhile, gone, or an error. It fits nowhere. */
+    document.addEventListener("htmx:after:request", (event) => {
+      if (!/^\s*<!doctype/i.test(event.detail.ctx.text)) return;
+      event.preventDefault();
+      toast(toasts.dataset.outdated, "bad");
+    });
   }
 
   document.addEventListener("click", (event) => {

@@ -1,0 +1,103 @@
+"""Who hears what over a conversation's socket, through all that stands before it."""
+
+import asyncio
+import json
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.test import Client
+
+from conversations import asking, consumers, deleting, live
+from conversations.models import Conversation
+from conversations.tests import cast
+from council.models import Deliberation
+from councilsite import asgi
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 30  # seconds
+KINDS = ("titled", "asked", "changed", "frame", None)
+
+
+@pytest.fixture
+def conversation():
+    """Alice's, whose one question is answered."""
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+    Deliberation.objects.update(status="complete", revision=3)
+    return turn.conversation
+
+
+def page_of(person) -> Client:
+    client = Client()
+    if person:
+        client.force_login(person)
+    return client
+
+
+def socket(conversation, client: Client, query: str = "after=0&revision=0") -> WebsocketCommunicator:
+    cookies = "; ".join(f"{name}={each.value}" for name, each in client.cookies.items())
+    headers = [(b"origin", b"http://localhost"), (b"host", b"localhost"), (b"cookie", cookies.encode())]
+    return WebsocketCommunicator(asgi.application, f"/ws/c/{conversation.pk}/?{query}", headers=headers)
+
+
+def message(kind: str, conversation) -> dict:
+    deliberation = Deliberation.objects.get(scope=conversation.pk)
+    known = {"deliberation": deliberation.pk.hex, "revision": 9, "changed": 0, "base": 0, "checkpoint": 0}
+    return {"type": kind, "title": "Secret", "full": "Secret", "tail": "Secret", **known}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("who", ["a colleague", "an administrator", "nobody", "the owner of a deleted one"])
+async def test_whoever_may_not_see_it_hears_nothing_and_is_shown_out(conversation, kind, who):
+    def arrive():
+        if who.startswith("the owner"):
+            deleting.delete(conversation)
+            return page_of(conversation.owner)
+        if who == "nobody":
+            return page_of(None)
+        bob = cast.bob()
+        bob.is_staff = bob.is_superuser = who == "an administrator"
+        bob.save()
+        return page_of(bob)
+
+    stranger = socket(conversation, await sync_to_async(arrive)())
+    assert (await stranger.connect(PATIENCE))[0]
+    if kind:
+        said = await sync_to_async(message)(kind, conversation)
+        for _ in range(3):
+            await live.tell(conversation.pk, said)
+    assert await stranger.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
+    assert await stranger.receive_nothing(0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_its_owner_hears_what_is_there(conversation, kind):
+    owner = socket(conversation, await sync_to_async(page_of)(conversation.owner))
+    assert (await owner.connect(PATIENCE))[0]
+    if kind:
+        await live.tell(conversation.pk, await sync_to_async(message)(kind, conversation))
+    told = json.loads(await owner.receive_from(PATIENCE))
+    assert "What now?" in told["content"]
+    assert (told["revision"], told["unfinished"]) == (3, False)
+    await owner.disconnect()
+
+
+async def test_a_title_that_is_given_as_the_socket_opens_is_not_lost(conversation):
+    client = await sync_to_async(page_of)(conversation.owner)
+    page = await sync_to_async(client.get)(conversation.get_absolute_url())
+    query = f"after={page.context['after']}&revision={page.context['revision']}"
+    owner = socket(conversation, client, query)
+    assert (await owner.connect(PATIENCE))[0]
+    await sync_to_async(client.post)(f"{conversation.get_absolute_url()}rename/", {"title": "Another"})
+    await _says(owner, "Another")
+    assert (await sync_to_async(Conversation.objects.get)()).title == "Another"
+    await sync_to_async(client.post)(f"{conversation.get_absolute_url()}rename/", {"title": "A third"})
+    await _says(owner, "A third")
+    await owner.disconnect()
+
+
+async def _says(owner: WebsocketCommunicator, words: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while words not in json.loads(await owner.receive_from(PATIENCE))["content"]:
+            pass
