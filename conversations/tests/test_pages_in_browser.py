@@ -249,9 +249,16 @@ def test_it_says_that_it_reconnects_and_does_not_for_what_is_gone(site, visitor)
     busy(site)
     page = visitor.ask()
     page.locator(".card.growing .body > div > *").first.wait_for()
-    visitor.context.set_offline(offline=True)
     page.route_web_socket("**/ws/**", lambda socket: socket.close(code=1011))
-    page.evaluate("document.querySelector('#live')._htmx.ws.connection.socket.close(1000)")
+    # The network goes when the socket has: without it, it would be closed only after a minute.
+    page.evaluate(
+        """new Promise(done => {
+            const socket = document.querySelector('#live')._htmx.ws.connection.socket;
+            socket.addEventListener('close', done);
+            socket.close(1000);
+        })"""
+    )
+    visitor.context.set_offline(offline=True)
     page.get_by_text("Reconnecting, your deliberation continues").wait_for()
     visitor.context.set_offline(offline=False)
     Conversation.objects.filter(owner=visitor.user).update(deleted="2026-01-01T00:00Z")
