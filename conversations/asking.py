@@ -1,17 +1,19 @@
 """From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
 
+import time
+from dataclasses import replace
 from uuid import UUID, uuid4, uuid5
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from procrastinate.contrib.django import app
 
 from accounts.models import User
-from conversations import titles
+from conversations import jobs, titles
+from conversations.live import TO_GO_OUT
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import plans, rows
+from council import call_rows, calls, plans, record, rows
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
@@ -114,11 +116,21 @@ def _store(
         if first
         else rows.update(Conversation._meta.db_table, {"updated": timezone.now()}, "id = %s", conversation.pk)
     )
-    with transaction.atomic():
-        *_others, written = rows.execute([begun, rows.insert([deliberation]), rows.insert([turn], "RETURNING id")])
-        app.configure_task("deliberate", queue="deliberations").defer(
-            deliberation_id=str(deliberation.id), conversation_id=str(conversation.id)
-        )
+    arguments = jobs.Arguments(deliberation.id, conversation.id)
+    worker = jobs.here()
+    claim = record.claim_new(deliberation) if worker else None
+    statements = [begun, rows.insert([deliberation]), rows.insert([turn], "RETURNING id")]
+    if worker and claim:
+        first = calls.first(claim)
+        sending = call_rows.sending(first, claim.id, claim.attempt)
+        _, _, written, job, *sent = rows.execute([*statements, worker.doing(arguments), *sending])
+        out = {call.slot: row for call, row in zip(first, call_rows.sent(first, sent), strict=True)}
+        worker.give(arguments, replace(claim, sent=out), job.rows[0][0])
+        time.sleep(TO_GO_OUT)  # a thread that goes on would take the interpreter from the calls
+    else:
+        with transaction.atomic():
+            *_others, written = rows.execute(statements)
+            jobs.queue(arguments)
     turn.pk = written.rows[0][0]
     for stored in (conversation, deliberation, turn):
         stored._state.adding = False

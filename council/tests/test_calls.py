@@ -1,7 +1,6 @@
 """What is kept of a call: its row, its usage, its cost, and what it teaches."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -48,12 +47,12 @@ def test_a_call_is_a_row_with_its_times_and_its_usage(model, fake):
 
 def test_the_cost_is_computed_from_the_prices_and_rounded_up(model):
     assert ask(model).usage.cost == 266 * 1 + 20 * 2
-    cheap = replace(plans.snapshot(model), input_price=1, output_price=1)
+    cheap = plans.snapshot(model)._replace(input_price=1, output_price=1)
     assert ask(model, snapshot=cheap).usage.cost == 1
 
 
 def test_without_a_price_there_is_no_cost(model):
-    assert ask(model, snapshot=replace(plans.snapshot(model), output_price=None)).usage.cost is None
+    assert ask(model, snapshot=plans.snapshot(model)._replace(output_price=None)).usage.cost is None
 
 
 def answered(usage):

@@ -2,10 +2,10 @@
 
 import json
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from council import plans, rows
@@ -112,3 +112,27 @@ def test_together_they_are_one_transaction():
     assert not Deliberation.objects.exists()
     assert rows.execute([]) == []
     assert connection.is_usable()
+
+
+def test_what_is_required_and_not_there_undoes_the_rest(deliberation):
+    rename = rows.update("council_deliberation", {"council_name": "Renamed"}, "id = %s", deliberation.pk)
+    here = f"SELECT 1 FROM council_deliberation WHERE id = '{deliberation.pk}'"
+    rows.execute([rows.required(here), rename])
+    assert Deliberation.objects.get().council_name == "Renamed"
+    rename = rows.update("council_deliberation", {"council_name": "Again"}, "id = %s", deliberation.pk)
+    with pytest.raises(rows.NotThere), transaction.atomic():
+        rows.execute([rename, rows.required(f"{here} AND attempt = %s", 7)])
+    assert Deliberation.objects.get().council_name == "Renamed"
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(DataError), transaction.atomic():
+        rows.execute([("SELECT 'x'::integer", [])])
+
+
+def test_a_prepared_select_finds_what_the_queryset_finds(deliberation):
+    by = rows.prepared(lambda key, name: Deliberation.objects.filter(pk=key, council_name=name), UUID(int=0), "a name")
+    for name in (deliberation.council_name, HOSTILE, deliberation.council_name):
+        (found,) = rows.execute([by(deliberation.pk, name)])
+        expected = list(Deliberation.objects.filter(pk=deliberation.pk, council_name=name))
+        assert rows.instances(Deliberation, found.rows) == expected
