@@ -109,6 +109,37 @@ def test_each_attempt_has_its_row(model, fake):
     assert list(Call.objects.values_list("outcome", flat=True)) == ["failed", "complete"]
 
 
+def test_an_attempt_that_is_stopped_before_it_has_a_row_is_not_told_under_the_one_before(model, fake):
+    fake.script({}, status=503)
+    ends, second = [], asyncio.Event()
+
+    class Journal(calls.Rows):
+        async def sending(self, call):
+            if ends:
+                second.set()
+                await asyncio.Event().wait()
+            return await super().sending(call)
+
+        async def ended(self, end):
+            ends.append((end.call, end.attempt.outcome))
+            await super().ended(end)
+
+    async def stop():
+        async with calls.connections():
+            snapshot = plans.snapshot(model)
+            task = asyncio.create_task(
+                calls.ask_model(snapshot, 1.0, LONG, purpose=Call.Purpose.ANSWER, journal=Journal())
+            )
+            await second.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async_to_sync(stop)()
+    only = Call.objects.get()
+    assert ends == [(only.pk, Outcome.FAILED), (0, Outcome.CANCELLED)]
+    assert only.outcome == "failed"
+
+
 def test_stopping_leaves_a_row_with_what_was_used(model, fake):
     fake.configure(tokens_per_second=100, tokens=1000)
     grown = []
