@@ -91,8 +91,8 @@ def _types(model: type[Model]) -> dict[str, str]:
     return {field.column: str(field.db_type(connection)).partition("(")[0] for field in model._meta.concrete_fields}
 
 
-def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statement:
-    """INSERT of unsaved rows of one model. `placeholders` are SQL for columns whose value is more than a parameter."""
+def insert(rows: Sequence[Model], tail: str = "") -> Statement:
+    """INSERT of unsaved rows of one model."""
     meta = type(rows[0])._meta
     # The database makes the keys that are numbers.
     fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
@@ -101,8 +101,7 @@ def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statem
     # Short statements are taken apart once for all, and what is left out is NULL.
     used = [place for place in range(len(fields)) if any(values[place] is not None for values in given)]
     columns = ", ".join(fields[place].column for place in used)
-    row = ", ".join(placeholders.get(fields[place].column, "%s") for place in used)
-    values = ", ".join([f"({row})"] * len(rows))
+    values = ", ".join([f"({', '.join(['%s'] * len(used))})"] * len(rows))
     sql = f"INSERT INTO {meta.db_table} ({columns}) VALUES {values} {tail}"  # noqa: S608  # own names
     return sql, [each[place] for each in given for place in used]
 

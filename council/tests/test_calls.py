@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 
-from council import calls, plans
+from council import call_rows, calls, plans, rows
 from council.core.values import Outcome, Request, Slot, Stage
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
@@ -14,6 +14,7 @@ from council.tests.making import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HOSTILE = "100 % of %s, 'quoted'; DROP TABLE council_call; -- 🎉"
 LONG = Request(({"role": "user", "content": "Why is the sky blue? " * 50},), 300)
 
 
@@ -254,3 +255,15 @@ def test_two_test_calls_at_once_do_not_close_each_others_connections(model, fake
         return await asyncio.gather(slow, calls.test_call(model))
 
     assert [reply.outcome for reply in async_to_sync(both)()] == [Outcome.COMPLETE] * 2
+
+
+def test_a_call_to_a_model_that_is_gone_keeps_its_name(model):
+    snapshot = plans.snapshot(model)
+    model.delete()
+    new = [call_rows.NewCall(Call.Purpose.TITLE, each) for each in (snapshot, snapshot._replace(name=HOSTILE))]
+    first, second = call_rows.sent(new, rows.execute(call_rows.sending(new)))
+    assert first.id < second.id
+    assert list(Call.objects.order_by("pk").values_list("pk", "language_model", "model_name", "state", "outcome")) == [
+        (first.id, None, "Alpha", "sent", ""),
+        (second.id, None, HOSTILE, "sent", ""),
+    ]

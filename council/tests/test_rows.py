@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from council import plans, rows
 from council.core.values import Mode, Outcome
-from council.models import Call, Council, Deliberation, Provider, Review, Synthesis
+from council.models import Council, Deliberation, Provider, Review, Synthesis
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -40,16 +40,6 @@ def test_keys_that_are_numbers_come_back(deliberation):
     assert [seat for _, seat in result.rows] == [2, 0, 1]
     assert set(Review.objects.values_list("id", "seat", "error")) == {(key, seat, HOSTILE) for key, seat in result.rows}
     assert rows.execute([rows.insert(new, "ON CONFLICT DO NOTHING")])[0].count == 0
-
-
-def test_a_placeholder_stands_for_more_than_a_value(deliberation):
-    there = "(SELECT id FROM council_languagemodel WHERE id = %s)"
-    new = [
-        Call(deliberation=deliberation, language_model_id=key, sent=timezone.now(), purpose="answer")
-        for key in (deliberation.plan["models"][0]["pk"], 0)
-    ]
-    rows.execute([rows.insert(new, language_model_id=there)])
-    assert sorted(Call.objects.values_list("language_model_id", flat=True), key=str) == [new[0].language_model_id, None]
 
 
 def test_each_row_gets_values_of_its_own(deliberation):
