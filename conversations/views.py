@@ -21,7 +21,6 @@ from conversations import asking, changes, deleting, presenting, reading, showin
 from conversations.live import tell
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
-from council import plans
 from council.core.values import Mode
 from council.models import Council
 
@@ -234,8 +233,9 @@ def _zone(request: HttpRequest) -> tzinfo:
 
 
 def _council(request: HttpRequest) -> Council | None:
-    slug = clean(request.POST.get("council", ""))
-    return plans.usable(request.user.pk, slug) if slug else Council.objects.usable_by(request.user).first()
+    usable = Council.objects.usable_by(request.user)
+    slug = request.POST.get("council", "")
+    return usable.filter(slug=slug).first() if slug else usable.first()
 
 
 def _mode(request: HttpRequest) -> Mode:
