@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
 from councilsite import postgres
 
 # Everything else asks the database something.
@@ -16,9 +19,6 @@ WITHOUT_DATABASE = {"", "help", "version", "--version", "check", "collectstatic"
 def main() -> None:
     """Run the command of this command line, with a database if it needs one."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "councilsite.settings")
-    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415  # imported where it is needed
-    from django.core.management import execute_from_command_line  # noqa: PLC0415  # imported where it is needed
-
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     embedded = not os.environ.get("DATABASE_URL")
     if embedded:

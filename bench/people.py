@@ -9,6 +9,8 @@ import secrets
 import sys
 
 import django
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 
 
 def main() -> None:
@@ -16,11 +18,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "councilsite.settings")
     django.setup()
 
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: PLC0415  # imported where it is needed
-    from django.contrib.sessions.backends.db import SessionStore  # noqa: PLC0415  # imported where it is needed
-
-    from accounts.models import User  # noqa: PLC0415  # imported where it is needed
-    from council.models import Council, LanguageModel, Provider, Seat  # noqa: PLC0415  # imported where it is needed
+    from accounts.models import User  # noqa: PLC0415  # models exist only after django.setup()
+    from council.models import Council, LanguageModel, Provider, Seat  # noqa: PLC0415  # models exist only after django.setup()
 
     url, members, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if not Council.objects.filter(slug="bench").exists():

@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--stamp", action="store_true")
     given = parser.parse_args()
     if given.measure:
-        from bench.measure_provider import measure  # noqa: PLC0415  # imported where it is needed
+        from bench.measure_provider import measure  # noqa: PLC0415  # it imports this module
 
         print(json.dumps(measure(), indent=1))
         return

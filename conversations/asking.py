@@ -1,22 +1,25 @@
 """From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
 
+import time
+from dataclasses import replace
 from uuid import UUID, uuid4, uuid5
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from procrastinate.contrib.django import app
 
 from accounts.models import User
-from conversations import titles
+from conversations import jobs, titles
+from conversations.live import TO_GO_OUT
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import plans, rows
+from council import call_rows, calls, plans, record, rows
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
 from council.core.values import CHAIRMAN, Exchange, Mode, Outcome, Plan
 from council.models import Council, Deliberation
+from council.rows import Statement
 
 QUESTION_CHARACTERS = 50_000
 HISTORY_TURNS = 20
@@ -95,34 +98,52 @@ def _same_question(turn: Turn, question: str) -> Turn:
 def _store(
     user: User, question: str, council: Council, mode: Mode, conversation: Conversation | None, request_id: UUID
 ) -> Turn:
-    first = conversation is None
+    past = _past(conversation) if conversation else []
+    if past and past[-1].deliberation.unfinished:
+        raise _UnderWay
     if conversation is None:
         # The request names the conversation, so that a double click makes one.
         key = uuid5(request_id, str(user.pk))
         conversation = Conversation(key, owner=user, title=titles.from_question(question))
-    past = [] if first else _past(conversation)
-    if past and past[-1].deliberation.unfinished:
-        raise _UnderWay
+        first = rows.insert([conversation])
+    else:
+        first = rows.update(Conversation._meta.db_table, {"updated": timezone.now()}, "id = %s", conversation.pk)
     deliberation = plans.new_deliberation(
         conversation.id, council, question, [_exchange(turn.deliberation) for turn in past], mode
     )
     turn = Turn(
         conversation=conversation, parent=past[-1] if past else None, deliberation=deliberation, request_id=request_id
     )
-    begun = (
-        rows.insert([conversation])
-        if first
-        else rows.update(Conversation._meta.db_table, {"updated": timezone.now()}, "id = %s", conversation.pk)
-    )
-    with transaction.atomic():
-        *_others, written = rows.execute([begun, rows.insert([deliberation]), rows.insert([turn], "RETURNING id")])
-        app.configure_task("deliberate", queue="deliberations").defer(
-            deliberation_id=str(deliberation.id), conversation_id=str(conversation.id)
-        )
-    turn.pk = written.rows[0][0]
+    worker = jobs.here()
+    turn.pk = _begin(turn, first, worker) if worker else _queue(turn, first)
     for stored in (conversation, deliberation, turn):
         stored._state.adding = False
     return turn
+
+
+def _queue(turn: Turn, first: Statement) -> int:
+    """Store the question for whichever worker comes first. Returns the turn's key."""
+    with transaction.atomic():
+        *_others, written = rows.execute([first, *_inserts(turn)])
+        jobs.queue(jobs.Arguments(turn.deliberation_id, turn.conversation_id))
+    return written.rows[0][0]
+
+
+def _begin(turn: Turn, first: Statement, worker: jobs.GivenJobs) -> int:
+    """Store the question as one that this process's worker has begun. Returns the turn's key."""
+    arguments = jobs.Arguments(turn.deliberation_id, turn.conversation_id)
+    claim = record.claim_new(turn.deliberation)
+    new = calls.first(claim)
+    sending = call_rows.sending(new, claim.id, claim.attempt)
+    _, _, written, job, *sent = rows.execute([first, *_inserts(turn), worker.doing(arguments), *sending])
+    to_go_out = {call.slot: row for call, row in zip(new, call_rows.sent(new, sent), strict=True) if call.slot}
+    worker.give(arguments, replace(claim, sent=to_go_out), job.rows[0][0])
+    time.sleep(TO_GO_OUT)  # a thread that goes on would take the interpreter from the calls
+    return written.rows[0][0]
+
+
+def _inserts(turn: Turn) -> list[Statement]:
+    return [rows.insert([turn.deliberation]), rows.insert([turn], "RETURNING id")]
 
 
 def _past(conversation: Conversation) -> list[Turn]:

@@ -4,6 +4,7 @@ A viewer is told apart by the last turn it has and the revision of that turn's d
 partials that bring its page to what a reload would show.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from django.template.loader import render_to_string
 
 from conversations import presenting, reading
 from conversations.models import Conversation
+from conversations.reading import TurnRows
 from conversations.showing import TurnView
+from council.rows import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,19 @@ class Changes:
 
 def since(conversation: Conversation, known: Known) -> Changes:
     """Everything from the viewer's last turn on that it does not have."""
+    return _changes(conversation, reading.turns(conversation.pk, known.turn, known.revision), known)
+
+
+def look(visible: Statement, conversation_id: UUID, known: Known) -> Changes | None:
+    """The same, in one way to the database with the question whether the viewer may see it: `visible` then finds it."""
+    found = reading.look(visible, conversation_id, known.turn, known.revision)
+    return found and _changes(*found, known)
+
+
+def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known) -> Changes:
     parts: list[str] = []
     if known.title != conversation.title:
         parts.append(title_changed(conversation.pk, conversation.title))
-    turns = reading.turns(conversation.pk, known.turn, known.revision)
     for rows in turns:
         if rows.turn.pk != known.turn:
             parts.append(_partial("#turns", "beforeend", _turn(presenting.view(rows))))
@@ -83,7 +95,7 @@ def _turn(view: TurnView) -> str:
 def _changed(view: TurnView, revision: int) -> list[str]:
     parts = [
         _partial(f"#{view.id}-rail", "outerMorph", render_to_string("conversations/_rail.html", {"view": view})),
-        _partial(f"#{view.id}-strip", "outerMorph", render_to_string("conversations/_strip.html", {"view": view})),
+        _partial(f"#{view.id}-strip", "outerMorph", view.strip_html),
     ]
     cards = [*view.answers, *view.reviews, *([view.synthesis] if view.synthesis else [])]
     parts += [_partial(f"#{card.id}", "outerMorph", card.html) for card in cards if card.revision > revision]

@@ -11,13 +11,14 @@ from uuid import UUID
 import orjson
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import QueryDict
 
 from accounts.sessions import person_of
-from conversations.changes import Changes, Known, known_from, since, title_changed
+from conversations.changes import Changes, Known, known_from, look, title_changed
 from conversations.live import group_of
 from conversations.models import Conversation
+from council import rows
+from council.rows import Statement
 from council.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
     joined = False
-    person: AbstractBaseUser | AnonymousUser | None = None
+    visible: Statement | None = None
 
     async def connect(self) -> None:
         """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
@@ -147,11 +148,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(data).decode())
 
     def _changes(self) -> Changes | None:
-        if self.person is None:
-            self.person = person_of(self.scope["cookies"])
-        conversation = Conversation.objects.visible_to(self.person).filter(pk=self.conversation_id).first()
-        if conversation is None:
-            return None
+        if self.visible is None:
+            person = person_of(self.scope["cookies"])
+            self.visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))
-        return since(conversation, self.known)
+        return look(self.visible, self.conversation_id, self.known)

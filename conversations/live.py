@@ -45,6 +45,8 @@ SHARE = 0.006  # and at least this for each deliberation that the process shows,
 SLOWEST = 0.5  # up to this
 TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
+TO_GO_OUT = 0.003  # for calls whose rows are written; a thread that writes would take the interpreter from them
+AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
 PATIENCE = 60.0  # with a database that is away
 
@@ -107,9 +109,10 @@ class _Growing:
 class Live:
     """Records and shows one claimed deliberation. Use as an async context manager around `deliberate`.
 
-    One task of its own does all the writing and showing, so that things happen in their order: what is to be recorded
-    is recorded before anything goes out to a provider that stands on it, and before any viewer sees it. Whatever comes
-    in the same moment is written in one transaction.
+    One task of its own does all the writing and showing, so that things happen in their order: a call's row is written
+    before anything goes out to its provider, and an event before any viewer sees it. The calls of a stage go out before
+    the end of the stage before is written, a few milliseconds earlier: after a crash in between, both are made again.
+    Whatever comes in the same moment is written in one transaction.
     """
 
     count = 0
@@ -122,6 +125,7 @@ class Live:
         self._growing: dict[Slot, _Growing] = {}
         self._events: list[Event] = []
         self._calls: list[tuple[NewCall, asyncio.Future[SentCall]]] = []
+        self._written = dict(claim.sent)
         self._error: Exception | None = None
         self._ending = False
         self._woken = asyncio.Event()  # there is something to do
@@ -144,20 +148,27 @@ class Live:
         await self._end()
 
     async def emit(self, event: Event) -> None:
-        """Take an event in. It is recorded before the next call goes out, and then shown.
+        """Take an event in, to be recorded and then shown.
 
         Raises what kept an earlier event from being recorded: Stale where another worker has taken over.
         """
         if self._error:
             raise self._error
+        if isinstance(event, StageStarted):
+            self.recorder.begin(event)
+            for seat in event.seats:
+                slot = Slot(event.stage, seat)
+                self._growing[slot] = _Growing(LiveText(rewriter(self._plan, slot)))
         self._events.append(event)
         self._urgent.set()
         self._woken.set()
 
     async def sending(self, call: NewCall) -> SentCall:
-        """Record the call, and every event before it. Raises as `emit`."""
+        """Record the call, unless it was recorded with the question. Raises as `emit`."""
         if self._error:
             raise self._error
+        if call.slot in self._written:
+            return self._written.pop(call.slot)
         sent = asyncio.get_running_loop().create_future()
         self._calls.append((call, sent))
         self._hurry()
@@ -195,6 +206,9 @@ class Live:
         await self._end()
         if self._error:
             raise self._error
+        # Viewers read the end now; nobody waits for the rest.
+        await asyncio.sleep(AFTERWARDS)
+        await self._learn()
 
     async def stop(self, status: Status, reason: str) -> None:
         """End the deliberation before its end, with what had come, and show that."""
@@ -240,10 +254,9 @@ class Live:
             except Exception as error:  # noqa: BLE001  # Stale as a rule; the engine hears of it
                 self._give_up(error)
                 return
-            await asyncio.sleep(0)  # calls whose rows are written go out before anything else is done
             await self._show()
-            await self._learn()
             if not self._ending:
+                await self._learn()
                 await _wait(self._urgent, min(SLOWEST, max(INTERVAL, Live.count * SHARE)))
 
     def _give_up(self, error: Exception) -> None:
@@ -253,25 +266,29 @@ class Live:
                 sent.set_exception(error)
 
     async def _write(self) -> None:
-        """Bring the rows up to what happened."""
-        if self._events or self._calls:
-            self._calls = [(call, sent) for call, sent in self._calls if not sent.done()]
-            events, calls = list(self._events), list(self._calls)
-            rows = await in_thread(self.recorder.write, events, [call for call, _ in calls])
-            del self._events[: len(events)], self._calls[: len(calls)]
-            self._changed = self.recorder.revision
-            for event in events:
-                self._follow(event)
+        """Bring the rows up to what happened; those of calls first, for these wait for theirs."""
+        self._calls = [(call, sent) for call, sent in self._calls if not sent.done()]
+        if self._calls:
+            calls = list(self._calls)
+            rows = await in_thread(self.recorder.send, [call for call, _ in calls])
+            del self._calls[: len(calls)]
             for (_call, sent), row in zip(calls, rows, strict=True):
                 if not sent.done():  # it was stopped meanwhile
                     sent.set_result(row)
+            await asyncio.sleep(TO_GO_OUT)
+        if self._events:
+            events = list(self._events)
+            await in_thread(self.recorder.write, events)
+            del self._events[: len(events)]
+            self._changed = self.recorder.revision
+            for event in events:
+                self._follow(event)
         if monotonic() - self._checkpointed >= CHECKPOINT:
             await self._write_checkpoint()
 
     def _follow(self, event: Event) -> None:
         """Keep the texts that grow in step with what was recorded."""
         if isinstance(event, StageStarted):
-            self._growing = {slot: _Growing(LiveText(rewriter(self._plan, slot))) for slot in self.recorder.growing}
             self._checkpoint = self._base = self.recorder.revision
         else:
             for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:

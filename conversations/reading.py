@@ -3,12 +3,14 @@
 Every viewer reads them each time that something changes, and waits for its next words meanwhile.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from conversations.models import Turn
+from conversations.models import Conversation, Turn
 from council import rows
 from council.models import Answer, Call, Deliberation, Review, Synthesis
+from council.rows import Result, Statement
 
 _TURN, _DELIBERATION, _CALL = (model._meta.db_table for model in (Turn, Deliberation, Call))
 
@@ -47,17 +49,33 @@ def turns(conversation_id: UUID, first: int = 0, revision: int = 0) -> list[Turn
 
     Of the first one that is all, without its slots, where its deliberation is no further than the revision.
     """
+    return _put_together(rows.execute(_statements(conversation_id, first, revision)))
+
+
+def look(
+    visible: Statement, conversation_id: UUID, first: int, revision: int
+) -> tuple[Conversation, list[TurnRows]] | None:
+    """The conversation, where `visible` still finds it, and its `turns`."""
+    found, *others = rows.execute([visible, *_statements(conversation_id, first, revision)])
+    if not found.rows:
+        return None
+    return rows.instances(Conversation, found.rows)[0], _put_together(others)
+
+
+def _statements(conversation_id: UUID, first: int, revision: int) -> list[Statement]:
     lacking = (conversation_id, first, first, revision)
     in_order = f"WHERE {_LACKING} ORDER BY seat"
-    found, answers, reviews, syntheses, costs = rows.execute(
-        [
-            (_TURNS, (conversation_id, first)),
-            rows.select(Answer, in_order, *lacking),
-            rows.select(Review, in_order, *lacking),
-            rows.select(Synthesis, f"WHERE {_LACKING}", *lacking),
-            (_COSTS, lacking),
-        ]
-    )
+    return [
+        (_TURNS, (conversation_id, first)),
+        rows.select(Answer, in_order, *lacking),
+        rows.select(Review, in_order, *lacking),
+        rows.select(Synthesis, f"WHERE {_LACKING}", *lacking),
+        (_COSTS, lacking),
+    ]
+
+
+def _put_together(results: Sequence[Result]) -> list[TurnRows]:
+    found, answers, reviews, syntheses, costs = results
     width = len(Turn._meta.concrete_fields)
     of_turns = rows.instances(Turn, [row[:width] for row in found.rows])
     deliberations = rows.instances(Deliberation, [row[width:] for row in found.rows])

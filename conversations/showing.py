@@ -7,7 +7,7 @@ from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from conversations.models import Turn
@@ -29,18 +29,21 @@ ICONS = {
 }
 
 
+_OUTCOMES = {
+    Outcome.COMPLETE: gettext_lazy("done"),
+    Outcome.TRUNCATED: gettext_lazy("cut off"),
+    Outcome.REFUSED: gettext_lazy("declined"),
+    Outcome.FILTERED: gettext_lazy("filtered"),
+    Outcome.EMPTY: gettext_lazy("no text"),
+    Outcome.FAILED: gettext_lazy("failed"),
+    Outcome.TIMED_OUT: gettext_lazy("too slow"),
+    Outcome.CANCELLED: gettext_lazy("stopped"),
+}
+
+
 def outcome_word(outcome: str) -> str:
     """How an ended call is called on the page."""
-    return {
-        Outcome.COMPLETE: _("done"),
-        Outcome.TRUNCATED: _("cut off"),
-        Outcome.REFUSED: _("declined"),
-        Outcome.FILTERED: _("filtered"),
-        Outcome.EMPTY: _("no text"),
-        Outcome.FAILED: _("failed"),
-        Outcome.TIMED_OUT: _("too slow"),
-        Outcome.CANCELLED: _("stopped"),
-    }[Outcome(outcome)]
+    return str(_OUTCOMES[Outcome(outcome)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,12 @@ class TurnView:
         """The id of the main place. Another one for each thing that it shows, so that none turns into the next."""
         kind = self.shows if self.shows == "synthesis" or self.unfinished else f"{self.shows}-ended"
         return f"{self.id}-{kind}"
+
+    @property
+    def strip_html(self) -> str:
+        """The members with how they ended; above whatever comes after their answers."""
+        hidden = not self.answers or self.shows == "answers"
+        return _drawn("conversations/_strip.html", get_language(), id=self.id, cards=tuple(self.answers), hidden=hidden)
 
     @property
     def votes(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -14,7 +14,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from conversations import deleting, titles
+from conversations import deleting, jobs, titles
 from conversations.live import Live, tell
 from conversations.models import Conversation
 from conversations.working import STALLED
@@ -34,13 +34,21 @@ TITLE_AFTER = 3.0  # seconds: where many ask at once, the answers come first
 
 @dataclass(slots=True)
 class _Running:
-    """The deliberations that this process carries out, and which of them somebody stopped."""
+    """A deliberation that this process carries out, the title made meanwhile, and whether somebody stopped it."""
 
-    tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict)
-    stopped: set[UUID] = field(default_factory=set)
+    task: asyncio.Task[None]
+    title: asyncio.Task[None] | None
+    stopped: bool = False
+
+    async def end(self) -> None:
+        """Stop what still goes on."""
+        tasks = [self.task, *([self.title] if self.title else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-_running = _Running()
+_running: dict[UUID, _Running] = {}
 
 
 @asynccontextmanager
@@ -53,35 +61,41 @@ async def lifespan() -> AsyncIterator[None]:
         finally:
             for watcher in watchers:
                 watcher.cancel()
+            while _running:  # begun here, and its job not fetched any more
+                await _running.popitem()[1].end()
 
 
-@app.task(name="deliberate", queue="deliberations", retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
+def begin(conversation_id: UUID, claim: record.Claim) -> None:
+    """Begin a deliberation that this process has claimed. On the worker's loop; its job waits for the end."""
+    _running[claim.id] = _Running(
+        asyncio.create_task(_deliberate(conversation_id, claim)),
+        None if claim.plan.history else asyncio.create_task(_title(conversation_id, claim)),
+    )
+
+
+@app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
 async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
-    claim = await in_thread(record.claim, key)
-    if claim is None:
-        return
-    task = asyncio.create_task(_deliberate(conversation, claim))
-    title = None if claim.plan.history else asyncio.create_task(_title(conversation, claim))
-    _running.tasks[key] = task
+    if key not in _running:
+        claim = await in_thread(record.claim, key)
+        if claim is None:
+            return
+        begin(conversation, claim)
+    running = _running[key]
     try:
-        await task
-        if title:
-            await title
+        await running.task
+        if running.title:
+            await running.title
     except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        if not _stopped_by_a_person(key):
+        await running.end()
+        if not running.stopped:
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
             await in_thread(deliberate_job.defer, deliberation_id=deliberation_id, conversation_id=conversation_id)
             raise
     finally:
-        if title:
-            title.cancel()
-            await asyncio.gather(title, return_exceptions=True)
-        _running.tasks.pop(key, None)
-        _running.stopped.discard(key)
+        await running.end()
+        _running.pop(key, None)
 
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
@@ -130,20 +144,21 @@ async def _failed(live: Live, error: BaseException) -> None:
 
 
 def _stopped_by_a_person(deliberation_id: UUID) -> bool:
-    return deliberation_id in _running.stopped
+    running = _running.get(deliberation_id)
+    return running is not None and running.stopped
 
 
 async def _watch_cancels() -> None:
     """See within half a second that somebody stopped a deliberation that runs here."""
     while True:
         await asyncio.sleep(LOOK_FOR_CANCELS)
-        if not _running.tasks:
+        if not _running:
             continue
         try:
             stopped = await in_thread(
                 lambda: list(
                     Deliberation.objects.filter(
-                        pk__in=list(_running.tasks), cancel_requested=True, status__in=Deliberation.UNFINISHED
+                        pk__in=list(_running), cancel_requested=True, status__in=Deliberation.UNFINISHED
                     ).values_list("pk", flat=True)
                 )
             )
@@ -151,9 +166,10 @@ async def _watch_cancels() -> None:
             logger.exception("Could not look for stopped deliberations")
             continue
         for key in stopped:
-            if key not in _running.stopped and (task := _running.tasks.get(key)):
-                _running.stopped.add(key)
-                task.cancel()
+            running = _running.get(key)
+            if running and not running.stopped:
+                running.stopped = True
+                running.task.cancel()
 
 
 async def _rescue_stalled() -> None:

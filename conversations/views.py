@@ -21,6 +21,7 @@ from conversations import asking, changes, deleting, presenting, reading, showin
 from conversations.live import tell
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
+from council import plans
 from council.core.values import Mode
 from council.models import Council
 
@@ -233,9 +234,8 @@ def _zone(request: HttpRequest) -> tzinfo:
 
 
 def _council(request: HttpRequest) -> Council | None:
-    usable = Council.objects.usable_by(request.user)
-    slug = request.POST.get("council", "")
-    return usable.filter(slug=slug).first() if slug else usable.first()
+    slug = clean(request.POST.get("council", ""))
+    return plans.usable(request.user.pk, slug) if slug else Council.objects.usable_by(request.user).first()
 
 
 def _mode(request: HttpRequest) -> Mode:

@@ -20,6 +20,14 @@ _MODEL = LanguageModel._meta.db_table
 # A model may have been deleted since the plan was made; the lock keeps it until the call's row is there.
 _IF_STILL_THERE = f"(SELECT id FROM {_MODEL} WHERE id = %s FOR KEY SHARE)"  # noqa: S608  # own name
 
+# Three times in a deliberation people wait for this one.
+_SENDING = f"""
+    INSERT INTO {TABLE} (deliberation_id, fence, purpose, seat, language_model_id, model_name, provider_name, sent,
+        state, outcome, error, generation, estimated)
+    VALUES %s RETURNING id
+"""  # noqa: S608  # own name
+_ROW = f"(%s, %s, %s, %s, {_IF_STILL_THERE}, %s, %s, %s, '{Call.State.SENT}', '', '', '', false)"
+
 # Many deliberations share these rows; one that another is just teaching is left to it.
 _LEARN = f"""
     UPDATE {_MODEL} SET tokens_per_byte = learnt.value
@@ -63,22 +71,14 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
     if not calls:
         return []
     now = timezone.now()
-    new = [
-        Call(
-            deliberation_id=deliberation_id,
-            purpose=call.purpose,
-            seat=call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None,
-            fence=fence,
-            language_model_id=call.model.pk,
-            model_name=call.model.name,
-            provider_name=call.model.provider_name,
-            sent=now,
-        )
-        for call in calls
-    ]
+    given: list[Any] = []
+    for call in calls:
+        seat = call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None
+        given += [deliberation_id, fence, str(call.purpose), seat]
+        given += [call.model.pk, call.model.name, call.model.provider_name, now]
     providers = list({call.model.provider for call in calls})
     return [
-        rows.insert(new, "RETURNING id", language_model_id=_IF_STILL_THERE),
+        (_SENDING % ", ".join([_ROW] * len(calls)), given),
         rows.select(Provider, "WHERE id = ANY(%s) AND enabled", providers),
     ]
 

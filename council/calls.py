@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from council import call_rows, plans, practice, record
 from council.call_rows import CallEnd, NewCall, SentCall
+from council.core.deliberate import first_slots
 from council.core.errors import ProviderGone, UnreadableKey
 from council.core.values import CHAIRMAN, Reply, Request, Slot, Stage, Usage
 from council.models import Call, LanguageModel, Provider
@@ -99,6 +100,14 @@ class Rows:
     async def ended(self, end: CallEnd) -> None:
         """Write how it ended, and what it taught."""
         await in_thread(call_rows.end, end)
+
+
+def first(claim: record.Claim) -> list[NewCall]:
+    """The calls that a new deliberation begins with."""
+    return [
+        NewCall(_PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot)
+        for slot in first_slots(claim.plan)
+    ]
 
 
 class Asker:
@@ -244,7 +253,7 @@ async def _endpoint(model: ModelSnapshot, provider: Provider) -> Endpoint:
 async def test_call(model: LanguageModel) -> Reply:
     """Ask a model for a word, so that an administrator sees what comes back, or the provider's own error."""
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
-    patient = replace(plans.snapshot(model), first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
+    patient = plans.snapshot(model)._replace(first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
     # A transport for this once: it may be another loop than the worker's, and in a web process there is no worker.
     async with chat.new_transport() as transport:
         try:

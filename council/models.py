@@ -164,6 +164,9 @@ class Council(models.Model):
 
     objects = CouncilQuerySet.as_manager()
 
+    read_seats: "list[Seat] | None" = None
+    """Its seats in order with their models, where they were read together with it."""
+
     class Meta:
         ordering = ("-default", "name")
         constraints = [

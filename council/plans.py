@@ -3,10 +3,11 @@
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from council import rows
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
 from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat
@@ -19,12 +20,29 @@ MEMBERS_AT_LEAST = 2
 _GRAMMAR_KINDS = {Provider.Kind.COMPATIBLE, Provider.Kind.PRACTICE}
 
 
+_SEAT, _MODEL, _PROVIDER = (model._meta.db_table for model in (SeatRow, LanguageModel, Provider))
+_TO_MODEL = len(SeatRow._meta.concrete_fields)
+_TO_PROVIDER = _TO_MODEL + len(LanguageModel._meta.concrete_fields)
+_SEATS = f"""
+    SELECT {rows.columns(SeatRow)}, {rows.columns(LanguageModel)}, {rows.columns(Provider)}
+    FROM {_SEAT}
+    JOIN {_MODEL} ON {_MODEL}.id = {_SEAT}.language_model_id
+    JOIN {_PROVIDER} ON {_PROVIDER}.id = {_MODEL}.provider_id
+    WHERE {_SEAT}.council_id = (SELECT id FROM {Council._meta.db_table} WHERE slug = %s)
+    ORDER BY {_SEAT}.position, {_SEAT}.id
+"""  # noqa: S608  # own names
+
+
+_USABLE = rows.prepared(
+    lambda person, slug: Council.objects.usable_by(SimpleNamespace(pk=person)).filter(slug=slug), -1, "a slug"
+)
+
+
 class NotReady(CouncilError):
     """The council cannot be asked just now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSnapshot:
+class ModelSnapshot(NamedTuple):
     """What a call needs to know of a model. The provider's address and key are looked up when the call is made."""
 
     pk: int
@@ -69,7 +87,7 @@ def snapshot(model: LanguageModel) -> ModelSnapshot:
 
 def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     """The members that can be asked, in order, and the chairman. Raises NotReady with what is missing."""
-    seats = list(council.seats.select_related("language_model__provider"))
+    seats = council.read_seats or _read_seats(*rows.execute([(_SEATS, [council.slug])]))
     members = [seat for seat in seats if seat.role == SeatRow.Role.MEMBER and seat.language_model.usable]
     chairmen = [seat for seat in seats if seat.role == SeatRow.Role.CHAIRMAN and seat.language_model.usable]
     if len(members) < MEMBERS_AT_LEAST:
@@ -79,11 +97,30 @@ def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     return members, chairmen[0]
 
 
+def usable(person: Any, slug: str) -> Council | None:
+    """The council of this name, if this person may use it, read together with its seats: somebody waits."""
+    found, seats = rows.execute([_USABLE(person, slug), (_SEATS, [slug])])
+    council = next(iter(rows.instances(Council, found.rows)), None)
+    if council:
+        council.read_seats = _read_seats(seats)
+    return council
+
+
+def _read_seats(found: rows.Result) -> list[SeatRow]:
+    seats = []
+    for row in found.rows:
+        (seat,) = rows.instances(SeatRow, [row[:_TO_MODEL]])
+        (seat.language_model,) = rows.instances(LanguageModel, [row[_TO_MODEL:_TO_PROVIDER]])
+        (seat.language_model.provider,) = rows.instances(Provider, [row[_TO_PROVIDER:]])
+        seats.append(seat)
+    return seats
+
+
 def new_deliberation(
     scope: UUID, council: Council, question: str, history: Sequence[Exchange], mode: Mode
 ) -> Deliberation:
     """An unsaved deliberation with its plan. Raises NotReady where the council cannot be asked."""
-    rng = random.SystemRandom()
+    rng = random.Random(secrets.randbits(256))  # noqa: S311  # its seed is the system's
     members, chairman = line_up(council)
     avoid = question + "".join(each.question + each.answer for each in history)
     plan = Plan(
@@ -104,7 +141,7 @@ def new_deliberation(
         council_name=council.name,
         mode=mode,
         practice=any(each.practice for each in snapshots),
-        plan={**plan.as_json(), "models": [asdict(each) for each in snapshots]},
+        plan={**plan.as_json(), "models": [each._asdict() for each in snapshots]},
     )
 
 

@@ -112,7 +112,7 @@ def _last_line(file: IO[bytes]) -> str:
 
 def _serve() -> None:
     """The child: print the address, then serve until standard input ends, which it does with the parent."""
-    import xllamacpp  # noqa: PLC0415  # imported where it is needed
+    import xllamacpp  # noqa: PLC0415  # llama.cpp is loaded in the child alone
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(weights())

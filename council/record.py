@@ -1,7 +1,7 @@
 """Event -> rows: the only writer of a deliberation's rows, together with those of its slots' calls.
 
-Every function is synchronous and short; a worker calls them off its loop. Each write carries the attempt that it was
-begun under, in the WHERE of its first statement: a worker that was replaced raises Stale, and all of it is rolled back.
+Functions that write are synchronous and short; a worker calls them off its loop. Each write carries the attempt that it
+was begun under, in the WHERE of its first statement: a worker that was replaced raises Stale, and none of it is done.
 Each write that a viewer can see raises the deliberation's revision by one, in the same transaction.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.utils import timezone
 
 from council import call_rows, rows
@@ -27,7 +27,7 @@ from council.core.events import (
 )
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
 from council.models import Answer, Contribution, Deliberation, Review, Synthesis
-from council.rows import Result, Statement
+from council.rows import Statement
 
 ATTEMPTS = 3
 
@@ -37,6 +37,8 @@ _MODELS: dict[Stage, type[Contribution]] = {
     Stage.REVIEWING: Review,
     Stage.SYNTHESISING: Synthesis,
 }
+
+_MINE = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
 
 # In one statement, and so in one way to the database and back: a person waits.
 _TAKE = f"""
@@ -52,7 +54,10 @@ _TAKE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A deliberation that this worker now carries out; `attempt` is its fence."""
+    """A deliberation that this worker now carries out; `attempt` is its fence.
+
+    `filled`: what earlier attempts brought. `sent`: calls whose rows are written, and that are still to go out.
+    """
 
     id: Any
     attempt: int
@@ -60,13 +65,13 @@ class Claim:
     plan: Plan
     stored: dict[str, Any]
     filled: dict[Slot, Reply]
+    sent: dict[Slot, SentCall] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Growing:
     """What has come for a slot and is not finished. `dirty`: since the last checkpoint."""
 
-    started: datetime
     parts: list[str] = field(default_factory=list)
     pieces: int = 0
     first_token: datetime | None = None
@@ -80,6 +85,14 @@ class Growing:
         return Contribution.State.THINKING if self.pieces else Contribution.State.WAITING
 
 
+def claim_new(deliberation: Deliberation) -> Claim:
+    """Take a deliberation that is not yet stored: it is stored as one that this process carries out."""
+    deliberation.status = Deliberation.Status.RUNNING
+    deliberation.attempt = deliberation.revision = deliberation.layout = 1
+    deliberation.started = timezone.now()
+    return _claim(deliberation, {})
+
+
 def claim(deliberation_id: Any) -> Claim | None:
     """Take an unfinished deliberation over from whoever had it. None: it is over, or was tried too often."""
     given_up = "It was begun three times and never came to its end."
@@ -87,7 +100,10 @@ def claim(deliberation_id: Any) -> Claim | None:
     row = next(iter(taken), None)
     if row is None or row.status == Deliberation.Status.FAILED:
         return None
-    filled = _filled(row) if row.attempt > 1 else {}
+    return _claim(row, _filled(row) if row.attempt > 1 else {})
+
+
+def _claim(row: Deliberation, filled: dict[Slot, Reply]) -> Claim:
     return Claim(row.id, row.attempt, row.revision, Plan.from_json(row.plan), row.plan, filled)
 
 
@@ -163,11 +179,22 @@ class Recorder:
                 self.growing[slot].dirty = True
             raise
 
-    def write(self, events: Sequence[Event], calls: Sequence[NewCall] = ()) -> list[SentCall]:
-        """Write events that came together, and calls that go out after them, as one revision.
+    def send(self, calls: Sequence[NewCall]) -> list[SentCall]:
+        """Write the rows of calls that are about to be sent, and return them in their order. No viewer sees that."""
+        fence = rows.required(f"SELECT 1 FROM {_DELIBERATION} WHERE {_MINE} FOR NO KEY UPDATE", self.id, self.attempt)  # noqa: S608  # own names
+        try:
+            _fenced, *results = rows.execute([fence, *call_rows.sending(calls, self.id, self.attempt)])
+        except rows.NotThere:
+            raise Stale from None
+        return call_rows.sent(calls, results)
 
-        What is already written stays as it was. Returns the calls' rows, in their order.
-        """
+    def begin(self, event: StageStarted) -> None:
+        """Make room in memory for the texts of a stage. On the loop, before its calls go out."""
+        for seat in event.seats:
+            self.growing[Slot(event.stage, seat)] = Growing()
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Write events that came together, as one revision. What is already written stays as it was."""
         now = timezone.now()
         values: dict[str, Any] = {}
         for event in events:
@@ -180,12 +207,10 @@ class Recorder:
                     values |= {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
         started = [statement for event in events for statement in self._start(event, now)]
         finished = self._update([each for event in events for each in self._finish(event, now)])
-        sending = call_rows.sending(calls, self.id, self.attempt)
-        results = self._execute([*started, *finished, *sending], values)
+        self._execute([*started, *finished], values)
         for slot in self._finished:
             self.growing.pop(slot, None)
         self._finished.clear()
-        return call_rows.sent(calls, results[len(started) + len(finished) :])
 
     def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled."""
@@ -211,23 +236,21 @@ class Recorder:
         taught, self.taught = self.taught, []
         call_rows.learn(taught)
 
-    def _execute(self, statements: Sequence[Statement], values: dict[str, Any] | None = None) -> list[Result]:
+    def _execute(self, statements: Sequence[Statement], values: dict[str, Any] | None = None) -> None:
         """Carry statements out as the next revision, in one transaction, together with how calls ended.
 
         It begins with the fence, whose row it locks until the end. `values` are for the deliberation itself.
         """
         revision = self.revision + 1
         ends = list(self._ends)
-        mine = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
-        fence = rows.update(_DELIBERATION, {"revision": revision, **(values or {})}, mine, self.id, self.attempt)
-        with transaction.atomic():
-            fenced, *results = rows.execute([fence, *call_rows.ending(ends), *statements])
-            if not fenced.count:
-                raise Stale
+        sql, given = rows.update(_DELIBERATION, {"revision": revision, **(values or {})}, _MINE, self.id, self.attempt)
+        try:
+            rows.execute([rows.required(f"{sql} RETURNING 1", *given), *call_rows.ending(ends), *statements])
+        except rows.NotThere:
+            raise Stale from None
         self.revision = revision
         del self._ends[: len(ends)]
         self.taught += [end for end in ends if end.learnt is not None]
-        return results[bool(ends) :]
 
     def _update(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> list[Statement]:
         """One statement a stage: this is written every second, for every deliberation."""
@@ -248,8 +271,6 @@ class Recorder:
         """Make a stage's rows; those of an earlier attempt that had not ended begin afresh."""
         if not isinstance(event, StageStarted):
             return []
-        for seat in event.seats:
-            self.growing[Slot(event.stage, seat)] = Growing(started=now)
         model = _MODELS[event.stage]
         new = [model(deliberation_id=self.id, started=now, revision=self.revision + 1) for _ in event.seats]
         if event.stage is not Stage.SYNTHESISING:

@@ -5,12 +5,13 @@ for the next word is a dozen of them at a time, so these few go together. They r
 this side, as Django's cursors do: the server itself takes one statement with parameters at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import connection
-from django.db.models import AutoField, Model
+from django.db import DEFAULT_DB_ALIAS, DataError, connection, connections
+from django.db.models import AutoField, Model, QuerySet
+from psycopg.errors import DivisionByZero
 from psycopg.types.json import Jsonb
 
 M = TypeVar("M", bound=Model)
@@ -26,17 +27,36 @@ class Result(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
+class NotThere(Exception):
+    """A statement that had to find a row found none."""
+
+
 def execute(statements: Sequence[Statement]) -> list[Result]:
-    """Carry them out in order. Outside a transaction they are one of their own."""
+    """Carry them out in order. Outside a transaction they are one of their own. Raises NotThere: see `required`."""
     if not statements:
         return []
     results = []
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(sql for sql, _ in statements), [each for _, given in statements for each in given])
+        # One by one: how a statement is taken apart is remembered for short ones alone.
+        sql = "; ".join(cursor.mogrify(sql, given) for sql, given in statements)
+        try:
+            cursor.execute(sql)
+        except DataError as error:
+            if isinstance(error.__cause__, DivisionByZero):
+                raise NotThere from error
+            raise
         while True:
             results.append(Result(cursor.rowcount, cursor.fetchall() if cursor.description else []))
             if not cursor.nextset():
                 return results
+
+
+def required(sql: str, *given: Any) -> Statement:
+    """A statement that gives rows, and must give one; else nothing of what is executed with it is done.
+
+    The division by zero ends the transaction where it stands, without another way to the database and back.
+    """
+    return f"WITH required AS ({sql}) SELECT 1 / count(*) FROM required", given  # noqa: S608  # own SQL
 
 
 def update(table: str, values: Mapping[str, Any], where: str, *which: Any) -> Statement:
@@ -57,7 +77,8 @@ def update_each(
     values = ", ".join([f"({typed})"] + [f"({', '.join(['%s'] * len(names))})"] * (len(new) - 1))
     columns = ", ".join(f"{name} = new.{name}" for name in names if name not in key)
     same = " AND ".join(f"{table}.{name} = new.{name}" for name in key)
-    given = [fields[name].get_db_prep_save(each[name], connection) for each in new for name in names]
+    database = connections[DEFAULT_DB_ALIAS]
+    given = [fields[name].get_db_prep_save(each[name], database) for each in new for name in names]
     return (
         f"UPDATE {table} SET {columns} FROM (VALUES {values}) AS new ({', '.join(names)}) WHERE {same} AND {where}",  # noqa: S608  # own names
         [*given, *which],
@@ -70,17 +91,17 @@ def _types(model: type[Model]) -> dict[str, str]:
     return {field.column: str(field.db_type(connection)).partition("(")[0] for field in model._meta.concrete_fields}
 
 
-def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statement:
-    """INSERT of unsaved rows of one model. `placeholders` are SQL for columns whose value is more than a parameter."""
+def insert(rows: Sequence[Model], tail: str = "") -> Statement:
+    """INSERT of unsaved rows of one model."""
     meta = type(rows[0])._meta
     # The database makes the keys that are numbers.
     fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
-    given = [[field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields] for row in rows]
+    database = connections[DEFAULT_DB_ALIAS]  # once: each look at `connection` is a look at the thread's
+    given = [[field.get_db_prep_save(field.pre_save(row, add=True), database) for field in fields] for row in rows]
     # Short statements are taken apart once for all, and what is left out is NULL.
     used = [place for place in range(len(fields)) if any(values[place] is not None for values in given)]
     columns = ", ".join(fields[place].column for place in used)
-    row = ", ".join(placeholders.get(fields[place].column, "%s") for place in used)
-    values = ", ".join([f"({row})"] * len(rows))
+    values = ", ".join([f"({', '.join(['%s'] * len(used))})"] * len(rows))
     sql = f"INSERT INTO {meta.db_table} ({columns}) VALUES {values} {tail}"  # noqa: S608  # own names
     return sql, [each[place] for each in given for place in used]
 
@@ -88,6 +109,30 @@ def insert(rows: Sequence[Model], tail: str = "", **placeholders: str) -> Statem
 def select(model: type[Model], tail: str, *given: Any) -> Statement:
     """SELECT of whole rows of a model; `tail` is all that comes after its table's name."""
     return f"SELECT {columns(model)} FROM {model._meta.db_table} {tail}", given  # noqa: S608  # own names
+
+
+def of(queryset: QuerySet[M]) -> Statement:
+    """The SELECT of a queryset of whole rows, as the ORM would say it, to be said again and again."""
+    sql, given = queryset.query.sql_with_params()
+    return sql, given
+
+
+def prepared(make: Callable[..., QuerySet[M]], *marks: Any) -> Callable[..., Statement]:
+    """The SELECT of a queryset that is put together once: `make` gets marks, and each call puts values in their place.
+
+    To put it together takes the ORM longer than the database needs for the answer.
+    """
+
+    @cache
+    def made() -> Statement:
+        return of(make(*marks))
+
+    def statement(*values: Any) -> Statement:
+        sql, given = made()
+        value_of = dict(zip(marks, values, strict=True))
+        return sql, [value_of.get(each, each) for each in given]
+
+    return statement
 
 
 @cache
@@ -100,12 +145,13 @@ def columns(model: type[Model]) -> str:
 def instances(model: type[M], rows: Sequence[Sequence[Any]]) -> list[M]:
     """The rows that `select` found, as the ORM would give them."""
     names, converters = _loading(model)
+    database = connections[DEFAULT_DB_ALIAS]
     made = []
     for row in rows:
         values = list(row)
         for place, convert in converters:
-            values[place] = convert(values[place], None, connection)
-        made.append(model.from_db(connection.alias, names, values))
+            values[place] = convert(values[place], None, database)
+        made.append(model.from_db(DEFAULT_DB_ALIAS, names, values))
     return made
 
 

@@ -7,7 +7,9 @@ import logging
 import sys
 from collections.abc import Callable
 
+from daphne.endpoints import build_endpoint_description_strings
 from twisted.internet import asyncioreactor
+from twisted.internet.defer import Deferred
 
 from councilsite import working
 
@@ -27,14 +29,12 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
     gc.set_threshold(*COLLECT)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        # Twisted has one reactor in a process, chosen before anything of it is imported.
+        # Twisted has one reactor in a process: the one installed when the name is first imported.
         asyncioreactor.install(loop)
-        from daphne.endpoints import build_endpoint_description_strings  # noqa: PLC0415  # imported where it is needed
-        from daphne.server import Server  # noqa: PLC0415  # imported where it is needed
-        from twisted.internet import reactor  # noqa: PLC0415  # imported where it is needed
-        from twisted.internet.defer import Deferred  # noqa: PLC0415  # imported where it is needed
+        from daphne.server import Server  # noqa: PLC0415  # it imports the reactor
+        from twisted.internet import reactor  # noqa: PLC0415  # installed just above
 
-        from councilsite.asgi import application  # noqa: PLC0415  # imported where it is needed
+        from councilsite.asgi import application  # noqa: PLC0415  # builds the site, and needs its database
 
         worker = loop.create_task(working.work(working.CONCURRENCY, GRACE))
         greeter = loop.create_task(_announce(host, port, ready))

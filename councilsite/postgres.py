@@ -69,7 +69,7 @@ def socket_directory(var: Path) -> Path:
 
 def running(var: Path) -> bool:
     """Somebody's server answers for this `var/`."""
-    import psycopg  # noqa: PLC0415  # imported where it is needed
+    import psycopg  # noqa: PLC0415  # _become has no site-packages
 
     try:
         psycopg.connect(host=str(socket_directory(var)), user=USER, dbname=DATABASE).close()
@@ -92,7 +92,7 @@ class Server:
 
     def start(self) -> bool:
         """Make the data folder if there is none, and serve. False: another process holds it. Raises Unavailable."""
-        from councilsite import locks  # noqa: PLC0415  # imported where it is needed
+        from councilsite import locks  # noqa: PLC0415  # _become runs outside the package
 
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("The server dies with the thread that starts it: start it from the main thread.")
@@ -181,7 +181,7 @@ class Server:
 
     def _processes(self) -> list[int]:
         """The PostgreSQL processes that work in the data folder, whoever started them, the oldest first."""
-        import psutil  # noqa: PLC0415  # imported where it is needed
+        import psutil  # noqa: PLC0415  # _become has no site-packages
 
         found = [
             process
@@ -233,7 +233,7 @@ class Server:
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _create_database(self) -> None:
-        import psycopg  # noqa: PLC0415  # imported where it is needed
+        import psycopg  # noqa: PLC0415  # _become has no site-packages
 
         with psycopg.connect(host=str(self.sockets), user=USER, dbname="postgres", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():

@@ -1,4 +1,4 @@
-"""Requests take turns: a web process works on a few at a time, and the others wait.
+"""Requests take turns: a web process works on one at a time, and the others wait.
 
 Each request has a thread of its own, and all threads of a process share one interpreter with the loop that carries the
 live pages. Fifty that work at once take no less time than fifty in a row, but hold up every stream meanwhile.
@@ -7,20 +7,29 @@ live pages. Fifty that work at once take no less time than fifty in a row, but h
 import asyncio
 from typing import Any
 
-AT_ONCE = 4
-# Requests in the admin may wait for a provider, and few people make them.
-EXEMPT = "/admin/"
+SLOW = 0.1
+"""Seconds after which a request works on beside the next one: it waits for something, and nobody shall wait for it."""
 
 
-def in_turns(application: Any, at_once: int = AT_ONCE) -> Any:
-    """The ASGI application for HTTP, with at most `at_once` requests under way."""
-    turns = asyncio.Semaphore(at_once)
+def in_turns(application: Any) -> Any:
+    """The ASGI application for HTTP, in turns."""
+    turns = asyncio.Semaphore(1)
 
     async def take_turns(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"].startswith(EXEMPT):
+        await turns.acquire()
+        over = False
+
+        def end_turn() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                turns.release()
+
+        timer = asyncio.get_running_loop().call_later(SLOW, end_turn)
+        try:
             await application(scope, receive, send)
-        else:
-            async with turns:
-                await application(scope, receive, send)
+        finally:
+            timer.cancel()
+            end_turn()
 
     return take_turns

@@ -12,6 +12,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ProcrastinateException
 
 from conversations import tasks
+from conversations.jobs import GivenJobs
 from conversations.working import HEARTBEAT, STALLED
 
 CONCURRENCY = 200  # jobs at a time; they wait for providers, not for the processor
@@ -54,6 +55,7 @@ async def _work(concurrency: int, grace: float) -> None:
     # connector away where both run in one process, and a job must be deferred inside the transaction of its rows.
     connector = app.connector.get_worker_connector()
     worker_app = app.with_connector(connector)
+    worker_app.job_manager = GivenJobs(connector, tasks.begin)
     try:
         await worker_app.open_async()
         await worker_app.run_worker_async(

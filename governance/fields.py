@@ -1,5 +1,6 @@
 """Fields whose content the database never sees in the clear."""
 
+from functools import lru_cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -68,4 +69,9 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # generic
 
 
 def _ring() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings.FIELD_KEYS])
+    return _ring_of(tuple(settings.FIELD_KEYS))
+
+
+@lru_cache(maxsize=1)
+def _ring_of(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])

@@ -1,5 +1,8 @@
 """Who plays in the tests: Alice owns, Bob is a colleague, and a council stands ready at an address."""
 
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+
 from accounts.models import User
 from council.models import Council, LanguageModel, Provider, Seat
 
@@ -10,6 +13,16 @@ def alice() -> User:
 
 def bob() -> User:
     return User.objects.create_user("bob@example.org", "correct horse battery", name="Bob")
+
+
+def session_of(user) -> str:
+    """The cookie of someone who has signed in."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return session.session_key
 
 
 def council(url: str = "http://127.0.0.1:9/v1", members: int = 3, slug: str = "test", **seat) -> Council:

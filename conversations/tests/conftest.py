@@ -1,4 +1,7 @@
-"""The whole site for the browser: `manage.py up` in a process of its own on the test database, over a fake provider."""
+"""The whole site for the browser, and somebody who visits it.
+
+The site is `manage.py up` in a process of its own on the test database, over a fake provider.
+"""
 
 import os
 import signal
@@ -11,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.management import call_command
 from django.db import connection
+from playwright.sync_api import sync_playwright
 
 from bench.provider import Provider
+from conversations.tests import cast
+from conversations.tests.visitor import Visitor
+from council.models import Council
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,8 +82,6 @@ def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]
 
 @pytest.fixture(scope="module")
 def browser(chromium_path):
-    from playwright.sync_api import sync_playwright
-
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     arguments += ["--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
@@ -86,13 +90,18 @@ def browser(chromium_path):
         browser.close()
 
 
-def session_of(user) -> str:
-    """The cookie of someone who has signed in."""
-    from django.contrib.sessions.backends.db import SessionStore
+@pytest.fixture(scope="module")
+def council(site) -> Council:
+    return cast.council(site.provider.url)
 
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.create()
-    return session.session_key
+
+@pytest.fixture
+def visitor(site, browser, council):
+    """At a site whose provider is fast and has no script."""
+    site.provider.reset()
+    site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=60, ranking="listed")
+    visitor = Visitor(site, browser)
+    yield visitor
+    for context in visitor.contexts:
+        context.close()
+    assert not visitor.problems

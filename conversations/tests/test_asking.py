@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from conversations import asking, deleting
+from conversations import asking, deleting, jobs
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
@@ -56,7 +56,7 @@ def test_it_leaves_nothing_behind_when_the_job_cannot_be_stored(people, council,
     def fail(*_args, **_kwargs):
         raise RuntimeError("no queue")
 
-    monkeypatch.setattr(asking.app, "configure_task", fail, raising=False)
+    monkeypatch.setattr(jobs.app, "configure_task", fail, raising=False)
     with pytest.raises(RuntimeError):
         asking.ask(people[0], "Lost?", council)
     assert not Deliberation.objects.exists()

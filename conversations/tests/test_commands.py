@@ -25,7 +25,6 @@ from bench.provider import Provider
 from conversations.management.commands import ask
 from conversations.models import Conversation
 from conversations.tests import cast
-from conversations.tests.conftest import session_of
 from conversations.working import worker_alive
 from council.models import Answer, Deliberation
 
@@ -264,7 +263,7 @@ def test_without_a_name_it_belongs_to_an_account_that_cannot_sign_in(asked):
     browser = Client()
     for password in ("shell", shell.password):
         assert not browser.login(email=SHELL_EMAIL, password=password)
-    browser.cookies["sessionid"] = session_of(shell)
+    browser.cookies["sessionid"] = cast.session_of(shell)
     assert browser.get("/").status_code == 302
 
 

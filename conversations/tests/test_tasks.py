@@ -169,7 +169,8 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     turn = asking.ask(alice, "What now?", council)
     old = record.Recorder(record.claim(turn.deliberation_id))
     call = NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 0), Slot(Stage.ANSWERING, 0))
-    (sent,) = old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))], [call])
+    (sent,) = old.send([call])
+    old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
     new = record.Recorder(record.claim(turn.deliberation_id))
     new.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
 
@@ -180,7 +181,8 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     reply = Reply("Late.", Outcome.COMPLETE)
     old.call_ended(CallEnd(sent.id, Attempt(), None, None, timezone.now(), call.model.pk, 1.5))
     for write in (
-        lambda: old.write([AnswerFinished(values.Answer(0, reply))], [call]),
+        lambda: old.send([call]),
+        lambda: old.write([AnswerFinished(values.Answer(0, reply))]),
         lambda: old.checkpoint([(Slot(Stage.ANSWERING, 0), {"text": "Late.", "state": "writing"})]),
         lambda: old.stop([], Status.CANCELLED, "Late."),
     ):
@@ -193,6 +195,7 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
 def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
     turn = asking.ask(alice, "What now?", council)
     old = record.Recorder(record.claim(turn.deliberation_id))
+    old.begin(StageStarted(Stage.ANSWERING, (0, 1, 2)))
     old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
     old.write([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))])
     old.grew(Slot(Stage.ANSWERING, 1), "Half of it")

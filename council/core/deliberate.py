@@ -80,6 +80,11 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
     return _ended(gaps)
 
 
+def first_slots(plan: Plan) -> list[Slot]:
+    """The slots that a new deliberation asks to be filled at once."""
+    return [Slot(Stage.ANSWERING, seat.index) for seat in plan.members if _fits(plan, seat)]
+
+
 async def collect_answers(plan: Plan, ask: Ask, emit: Emit) -> list[Answer]:
     """Stage 1: every member answers, all at once. In the order of the members."""
 
@@ -142,6 +147,14 @@ async def _ask(ask: Ask, slot: Slot, prompt: Callable[[], Request]) -> Reply:
     except PromptTooLong as error:
         return Reply("", Outcome.FAILED, str(error))
     return await ask(slot, request)
+
+
+def _fits(plan: Plan, seat: Seat) -> bool:
+    try:
+        prompts.answer(plan, seat)
+    except PromptTooLong:
+        return False
+    return True
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -1,13 +1,12 @@
 """What is kept of a call: its row, its usage, its cost, and what it teaches."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 
-from council import calls, plans
+from council import call_rows, calls, plans, rows
 from council.core.values import Outcome, Request, Slot, Stage
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
@@ -15,6 +14,7 @@ from council.tests.making import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HOSTILE = "100 % of %s, 'quoted'; DROP TABLE council_call; -- 🎉"
 LONG = Request(({"role": "user", "content": "Why is the sky blue? " * 50},), 300)
 
 
@@ -48,12 +48,12 @@ def test_a_call_is_a_row_with_its_times_and_its_usage(model, fake):
 
 def test_the_cost_is_computed_from_the_prices_and_rounded_up(model):
     assert ask(model).usage.cost == 266 * 1 + 20 * 2
-    cheap = replace(plans.snapshot(model), input_price=1, output_price=1)
+    cheap = plans.snapshot(model)._replace(input_price=1, output_price=1)
     assert ask(model, snapshot=cheap).usage.cost == 1
 
 
 def test_without_a_price_there_is_no_cost(model):
-    assert ask(model, snapshot=replace(plans.snapshot(model), output_price=None)).usage.cost is None
+    assert ask(model, snapshot=plans.snapshot(model)._replace(output_price=None)).usage.cost is None
 
 
 def answered(usage):
@@ -108,6 +108,37 @@ def test_each_attempt_has_its_row(model, fake):
     fake.script(fault="rate_limited", n=0, times=1)
     assert ask(model).outcome is Outcome.COMPLETE
     assert list(Call.objects.values_list("outcome", flat=True)) == ["failed", "complete"]
+
+
+def test_an_attempt_that_is_stopped_before_it_has_a_row_is_not_told_under_the_one_before(model, fake):
+    fake.script({}, status=503)
+    ends, second = [], asyncio.Event()
+
+    class Journal(calls.Rows):
+        async def sending(self, call):
+            if ends:
+                second.set()
+                await asyncio.Event().wait()
+            return await super().sending(call)
+
+        async def ended(self, end):
+            ends.append((end.call, end.attempt.outcome))
+            await super().ended(end)
+
+    async def stop():
+        async with calls.connections():
+            snapshot = plans.snapshot(model)
+            task = asyncio.create_task(
+                calls.ask_model(snapshot, 1.0, LONG, purpose=Call.Purpose.ANSWER, journal=Journal())
+            )
+            await second.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async_to_sync(stop)()
+    only = Call.objects.get()
+    assert ends == [(only.pk, Outcome.FAILED), (0, Outcome.CANCELLED)]
+    assert only.outcome == "failed"
 
 
 def test_stopping_leaves_a_row_with_what_was_used(model, fake):
@@ -224,3 +255,15 @@ def test_two_test_calls_at_once_do_not_close_each_others_connections(model, fake
         return await asyncio.gather(slow, calls.test_call(model))
 
     assert [reply.outcome for reply in async_to_sync(both)()] == [Outcome.COMPLETE] * 2
+
+
+def test_a_call_to_a_model_that_is_gone_keeps_its_name(model):
+    snapshot = plans.snapshot(model)
+    model.delete()
+    new = [call_rows.NewCall(Call.Purpose.TITLE, each) for each in (snapshot, snapshot._replace(name=HOSTILE))]
+    first, second = call_rows.sent(new, rows.execute(call_rows.sending(new)))
+    assert first.id < second.id
+    assert list(Call.objects.order_by("pk").values_list("pk", "language_model", "model_name", "state", "outcome")) == [
+        (first.id, None, "Alpha", "sent", ""),
+        (second.id, None, HOSTILE, "sent", ""),
+    ]

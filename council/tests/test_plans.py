@@ -138,3 +138,22 @@ class TestWhoMayUseACouncil:
     def test_one_that_is_switched_off_is_nobodys(self, council):
         Council.objects.update(enabled=False)
         assert self.usable(User.objects.create_user("a@example.org")) == set()
+
+
+def test_a_council_is_found_with_its_seats_by_whoever_may_use_it(council, django_assert_num_queries):
+    alice, bob = (User.objects.create_user(f"{name}@example.org", "pw") for name in ("alice", "bob"))
+    closed = Group.objects.create(name="closed")
+    council.groups.add(closed)
+    alice.groups.add(closed)
+    with django_assert_num_queries(1):
+        found = plans.usable(alice.pk, council.slug)
+        members, chairman = plans.line_up(found)
+    assert found == council
+    assert ([str(each) for each in members], str(chairman)) == (
+        [str(each) for each in plans.line_up(council)[0]],
+        str(plans.line_up(council)[1]),
+    )
+    assert plans.usable(bob.pk, council.slug) is None
+    assert plans.usable(alice.pk, "another") is None
+    Council.objects.update(enabled=False)
+    assert plans.usable(alice.pk, council.slug) is None

@@ -2,15 +2,15 @@
 
 import json
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from council import plans, rows
 from council.core.values import Mode, Outcome
-from council.models import Call, Council, Deliberation, Provider, Review, Synthesis
+from council.models import Council, Deliberation, Provider, Review, Synthesis
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -40,16 +40,6 @@ def test_keys_that_are_numbers_come_back(deliberation):
     assert [seat for _, seat in result.rows] == [2, 0, 1]
     assert set(Review.objects.values_list("id", "seat", "error")) == {(key, seat, HOSTILE) for key, seat in result.rows}
     assert rows.execute([rows.insert(new, "ON CONFLICT DO NOTHING")])[0].count == 0
-
-
-def test_a_placeholder_stands_for_more_than_a_value(deliberation):
-    there = "(SELECT id FROM council_languagemodel WHERE id = %s)"
-    new = [
-        Call(deliberation=deliberation, language_model_id=key, sent=timezone.now(), purpose="answer")
-        for key in (deliberation.plan["models"][0]["pk"], 0)
-    ]
-    rows.execute([rows.insert(new, language_model_id=there)])
-    assert sorted(Call.objects.values_list("language_model_id", flat=True), key=str) == [new[0].language_model_id, None]
 
 
 def test_each_row_gets_values_of_its_own(deliberation):
@@ -112,3 +102,27 @@ def test_together_they_are_one_transaction():
     assert not Deliberation.objects.exists()
     assert rows.execute([]) == []
     assert connection.is_usable()
+
+
+def test_what_is_required_and_not_there_undoes_the_rest(deliberation):
+    rename = rows.update("council_deliberation", {"council_name": "Renamed"}, "id = %s", deliberation.pk)
+    here = f"SELECT 1 FROM council_deliberation WHERE id = '{deliberation.pk}'"
+    rows.execute([rows.required(here), rename])
+    assert Deliberation.objects.get().council_name == "Renamed"
+    rename = rows.update("council_deliberation", {"council_name": "Again"}, "id = %s", deliberation.pk)
+    with pytest.raises(rows.NotThere), transaction.atomic():
+        rows.execute([rename, rows.required(f"{here} AND attempt = %s", 7)])
+    assert Deliberation.objects.get().council_name == "Renamed"
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(DataError), transaction.atomic():
+        rows.execute([("SELECT 'x'::integer", [])])
+
+
+def test_a_prepared_select_finds_what_the_queryset_finds(deliberation):
+    by = rows.prepared(lambda key, name: Deliberation.objects.filter(pk=key, council_name=name), UUID(int=0), "a name")
+    for name in (deliberation.council_name, HOSTILE, deliberation.council_name):
+        (found,) = rows.execute([by(deliberation.pk, name)])
+        expected = list(Deliberation.objects.filter(pk=deliberation.pk, council_name=name))
+        assert rows.instances(Deliberation, found.rows) == expected

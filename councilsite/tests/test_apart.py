@@ -19,7 +19,6 @@ from websockets.sync.client import ClientConnection, connect
 from bench.provider import Provider
 from bench.text import read_stamps
 from conversations.tests import cast
-from conversations.tests.conftest import session_of
 from council.models import Deliberation
 from councilsite.tests.processes import PATIENCE, Program, free_port
 
@@ -104,7 +103,7 @@ def alice(apart: Apart) -> httpx.Client:
     """Her browser, when the site answers."""
     wait_until(lambda: answers(apart))
     token = secrets.token_hex(16)
-    cookies = {"sessionid": session_of(cast.alice()), "csrftoken": token}
+    cookies = {"sessionid": cast.session_of(cast.alice()), "csrftoken": token}
     return httpx.Client(base_url=apart.url, cookies=cookies, timeout=PATIENCE, trust_env=False)
 
 

@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts import setup
+from council.defaults import ensure_council
 from councilsite import database, embedded, locks, static
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
@@ -67,8 +69,6 @@ class Command(BaseCommand):
         self._say("Stopped.")
 
     def _prepare(self, *, practice: bool) -> None:
-        from council.defaults import ensure_council  # noqa: PLC0415  # imported where it is needed
-
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             self._say("Preparing the database …")
@@ -78,8 +78,6 @@ class Command(BaseCommand):
 
     def _welcome(self, host: str) -> list[str]:
         """What a person needs to know once pages are served."""
-        from accounts import setup  # noqa: PLC0415  # imported where it is needed
-
         site = urlsplit(settings.SITE_URL)
         lines = [f"Open {settings.SITE_URL}"]
         if link := setup.link():

@@ -1,0 +1,220 @@
+"""The page of a conversation in a real browser: while the council works, once it is done, and in its tab."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from conversations.models import Conversation
+from conversations.tests import dom
+from conversations.tests.visitor import busy
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+TREE = """selector => {
+  const copy = document.querySelector(selector).cloneNode(true);
+  for (const each of copy.querySelectorAll("*")) {
+    each.removeAttribute("data-htmx-powered");
+    each.removeAttribute("open");
+    if (!each.classList.length) each.removeAttribute("class");
+  }
+  return copy.outerHTML;
+}"""
+READING = """place => {
+  const box = document.querySelector("[id$='-answering-0'] .body");
+  const edge = box.getBoundingClientRect().top + 8;
+  const at = place ?? [...box.children].findIndex((each) => each.getBoundingClientRect().bottom > edge);
+  return [at, box.children[at].getBoundingClientRect().top];
+}"""
+SHIFTS = """window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) shifts.push(each.value);
+}).observe({ type: "layout-shift", buffered: true });"""
+
+
+def hanging(site, member: int) -> None:
+    """This member writes some tokens and then nothing more."""
+    site.provider.script({"kind": "answer", "model": f"test-{member}"}, times=1, fault="hang", n=30)
+
+
+def same(mine, other, selector: str = "#turns") -> None:
+    one, two = (dom.parse(page.evaluate(TREE, selector)).plain() for page in (mine, other))
+    assert not dom.differences(one, two)
+
+
+def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, visitor):
+    site.provider.configure(tokens_per_second=120, tokens=120)
+    page = visitor.page
+    page.add_init_script(SHIFTS)
+    visitor.ask("Outbox or *queue*?")
+    assert page.title().startswith("• ")
+    page.locator(".shows-answers .card.growing .body > div > *").first.wait_for()
+    page.locator(".card.growing .tok", has_text="tok").first.wait_for()
+    page.locator(".rail li[aria-current]", has_text="Answers").wait_for()
+    page.locator(".shows-reviews .card.growing .body > div > *").first.wait_for()
+    assert page.locator("#status").inner_text() == "Peer review has begun."
+    page.locator(".shows-synthesis .answer.growing .prose > div > *").first.wait_for()
+    visitor.finished()
+    expect(page).to_have_title(re.compile("^✓ "))
+    assert page.locator("#status").inner_text() == "The council has answered."
+    page.locator(".verdict dd", has_text="3 of 3").wait_for()
+    assert page.locator(".matrix tbody tr").count() == 3
+    assert page.locator(".standings tbody tr").count() == 3
+    assert page.locator("[data-ai-generated]").count() >= 4
+    page.wait_for_timeout(500)
+    assert sum(page.evaluate("shifts")) <= 0.02
+    fresh = visitor.open()
+    fresh.goto(page.url)
+    fresh.locator("time:not([data-local])").first.wait_for()
+    same(page, fresh)
+    same(page, fresh, "#work")
+    assert page.locator("#title").inner_text() == page.locator("#history [aria-current]").inner_text()
+
+
+def test_it_equals_a_reload_in_the_middle_too(site, visitor):
+    hanging(site, 1)
+    site.provider.script({"kind": "answer", "model": "test-2"}, times=1, tokens_per_second=10, tokens=3500)
+    page = visitor.ask()
+    page.locator(".card", has_text="done").wait_for()
+    page.locator("[id$='-answering-1-open'] > *").first.wait_for()
+    page.wait_for_timeout(2500)  # a checkpoint
+    fresh = visitor.open()
+    fresh.goto(page.url)
+    for selector in ("[id$='-answering-0']", "[id$='-answering-1-text']", "[id$='-rail']"):
+        same(page, fresh, selector)
+    visitor.page.get_by_role("button", name="Stop").click()
+    visitor.finished()
+    visitor.finished(fresh)
+    same(page, fresh)
+
+
+def test_it_shows_a_second_tab_the_follow_up(visitor):
+    page = visitor.finished(visitor.ask())
+    second = visitor.open()
+    second.goto(page.url)
+    visitor.ask("And in six months?", page)
+    visitor.finished(page, turns=2)
+    visitor.finished(second, turns=2)
+    second.get_by_role("heading", name="And in six months?").wait_for()
+    same(page, second)
+    assert "#d" in page.url
+
+
+def test_it_stops_and_keeps_what_came(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.locator(".card.growing .body > div > *").nth(2).wait_for()
+    page.keyboard.press("Escape")
+    visitor.finished()
+    page.locator(".rail", has_text="Stopped").wait_for()
+    assert page.locator(".card.cancelled .body > *").count() >= 3
+    assert not page.locator("#work[data-unfinished]").count()
+
+
+def test_it_is_live_again_after_a_way_back(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.locator(".card.growing .body > div > *").first.wait_for()
+    page.goto("/")
+    page.go_back()
+    page.locator(".card.growing .body > div > *").first.wait_for()
+    page.get_by_role("button", name="Stop").click()
+    visitor.finished()
+    assert page.get_by_role("textbox", name="Question").input_value() == ""
+
+
+def test_it_goes_on_without_a_socket(visitor):
+    page = visitor.page
+    page.route_web_socket("**/ws/**", lambda socket: socket.close(code=1011))
+    visitor.ask()
+    visitor.finished()
+    page.locator(".answer .prose > *").first.wait_for()
+    assert page.locator("#connection").is_hidden()
+
+
+def test_it_says_that_it_reconnects_and_does_not_for_what_is_gone(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.locator(".card.growing .body > div > *").first.wait_for()
+    page.route_web_socket("**/ws/**", lambda socket: socket.close(code=1011))
+    # The network goes when the socket has: without it, it would be closed only after a minute.
+    page.evaluate(
+        """new Promise(done => {
+            const socket = document.querySelector('#live')._htmx.ws.connection.socket;
+            socket.addEventListener('close', done);
+            socket.close(1000);
+        })"""
+    )
+    visitor.context.set_offline(offline=True)
+    page.get_by_text("Reconnecting, your deliberation continues").wait_for()
+    visitor.context.set_offline(offline=False)
+    Conversation.objects.filter(owner=visitor.user).update(deleted="2026-01-01T00:00Z")
+    page.get_by_text("not available here any more").wait_for()
+    visitor.problems.clear()
+
+
+def test_it_does_not_yank_a_reader_away(site, visitor):
+    hanging(site, 2)
+    site.provider.configure(tokens=300)
+    page = visitor.ask()
+    page.locator(".card.complete").nth(1).wait_for()
+    page.locator("[id$='-answering-0'] .body").focus()
+    page.keyboard.press("PageDown")
+    page.wait_for_timeout(500)
+    place, before = page.evaluate(READING)
+    site.provider.reset()  # the one that hung breaks off, is asked again, and the stages go by
+    page.locator(".shows-synthesis").wait_for()
+    assert abs(page.evaluate(READING, place)[1] - before) < 60
+    assert page.locator("[id$='-answers']").evaluate("fold => fold.open")
+    page.locator("#latest").click()
+    assert page.locator("#latest").is_hidden()
+
+
+def test_it_opens_what_a_link_points_to(visitor):
+    page = visitor.finished(visitor.ask())
+    page.locator(".strip a").nth(1).click()
+    page.locator("[id$='-answering-1'] .body").wait_for()
+    page.locator(".matrix tbody a").first.click()
+    page.locator("[id$='-reviewing-0'] .body").wait_for()
+
+
+def test_it_keeps_what_has_the_focus_in_view(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Enter")
+    visitor.finished()
+    assert page.evaluate("document.activeElement.id") == "main"
+    site.provider.reset()
+    site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=60)
+    visitor.ask("And now?")
+    visitor.finished(turns=2)
+    page.evaluate("document.querySelectorAll('.evidence details').forEach(each => { each.open = true; })")
+    page.locator(".turn:nth-child(2) summary").first.focus()
+    while page.evaluate("!document.activeElement.closest('.dock')"):
+        top, dock = page.evaluate(
+            "[document.activeElement, document.querySelector('.dock')].map(each => each.getBoundingClientRect().top)"
+        )
+        assert top < dock
+        page.keyboard.press("Tab")
+
+
+def test_the_tab_s_icon_tells_that_it_works_and_that_it_is_done_until_somebody_looks(site, visitor):
+    hanging(site, 0)
+    page = visitor.page
+    # No tab of a headless browser is ever hidden.
+    page.add_init_script("""let away = false;
+      Object.defineProperty(document, "hidden", { get: () => away });
+      window.look = (at) => { away = !at; document.dispatchEvent(new Event("visibilitychange")); };""")
+    icon = page.locator("link[rel=icon]")
+    visitor.ask()
+    expect(icon).to_have_attribute("href", re.compile("favicon-working"))
+    page.evaluate("look(false)")
+    page.evaluate("document.querySelector('#stop').requestSubmit()")
+    visitor.finished()
+    expect(icon).to_have_attribute("href", re.compile("favicon-done"))
+    assert page.request.get(icon.get_attribute("href")).headers["content-type"].startswith("image/svg")
+    page.evaluate("look(true)")
+    expect(icon).to_have_attribute("href", re.compile("favicon[^-]*svg$"))
+    page.evaluate("look(false)")
+    expect(icon).to_have_attribute("href", re.compile("favicon[^-]*svg$"))

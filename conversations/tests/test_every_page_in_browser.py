@@ -1,0 +1,203 @@
+"""What every page promises, in a real browser: where one asks, the keys, no script, hostile texts, access, size."""
+
+import gzip
+import json
+import re
+from importlib.resources import files
+from itertools import product
+
+import pytest
+from playwright.sync_api import expect
+
+from conversations.markdown import clean
+from conversations.models import Conversation
+from conversations.tests.injections import INJECTIONS
+from conversations.tests.visitor import busy
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+def test_it_fills_an_example_and_does_not_send_it(visitor):
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("button", name="Argue both sides").click()
+    assert page.get_by_role("textbox", name="Question").input_value().startswith("Argue both sides")
+    assert page.url == f"{visitor.url}/"
+
+
+def test_it_keeps_a_draft_until_the_server_has_it_and_asks_once(visitor):
+    page = visitor.page
+    page.goto("/")
+    box = page.get_by_role("textbox", name="Question")
+    box.fill("Half a thought")
+    page.reload()
+    assert box.input_value() == "Half a thought"
+    box.press("Shift+Enter")
+    box.press_sequentially("and more")
+    assert box.input_value() == "Half a thought\nand more"
+    box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    assert page.url == f"{visitor.url}/"
+    page.evaluate("const form = document.forms.composer ?? composer; form.requestSubmit(); form.requestSubmit();")
+    page.wait_for_url("**/c/**")
+    visitor.finished()
+    assert page.locator(".turn").count() == 1
+    page.goto("/")
+    assert box.input_value() == ""
+    assert Conversation.objects.filter(owner=visitor.user).count() == 1
+
+
+def test_it_keeps_what_was_typed_when_a_question_is_refused(site, visitor):
+    page = visitor.page
+    page.goto("/")
+    box = page.get_by_role("textbox", name="Question")
+    box.fill("   ")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("alert").wait_for()
+    box.fill("x" * 50_001)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("alert").filter(has_text="50,001").wait_for()
+    assert len(box.input_value()) == 50_001
+    busy(site)
+    box.fill("One")
+    page.get_by_role("combobox", name="Mode").select_option("answers")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/c/**")
+    box.fill("Two")
+    box.press("Enter")
+    page.get_by_role("alert").filter(has_text="still at work").wait_for()
+    assert box.input_value() == "Two"
+    assert page.get_by_role("combobox", name="Mode").input_value() == "answers"
+    # Refusals are what this test is about, and the console reports every 4xx.
+    visitor.problems[:] = [each for each in visitor.problems if not re.search("status of 4(09|22)", each)]
+
+
+def test_it_obeys_the_keyboard(visitor):
+    page = visitor.page
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.finished(visitor.ask())
+    page.keyboard.press("Shift+Escape")
+    assert page.evaluate("document.activeElement.name") == "question"
+    page.keyboard.press("Control+Shift+c")
+    expect(page.locator("#status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator(".answer .prose").inner_text().strip()
+    page.keyboard.press("Control+/")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+Shift+o")
+    page.wait_for_url(f"{visitor.url}/")
+
+
+def test_it_works_without_javascript(site, visitor):
+    page = visitor.open(visitor.look(java_script_enabled=False))
+    page.goto("/")
+    visitor.ask("Without a script?", page)
+    visitor.finished(page)
+    assert page.locator(".answer .prose").inner_text()
+    page.locator("#history summary").first.click()
+    page.locator("#history").get_by_role("textbox", name="Title").fill("Renamed by hand")
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("heading", name="Renamed by hand").wait_for()
+    page.locator("#history summary").first.click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("heading", name="Renamed by hand").wait_for()
+    page.get_by_role("searchbox").fill("by hand")
+    page.get_by_role("searchbox").press("Enter")
+    assert page.locator("#history .entry").count() == 1
+    busy(site)
+    page.locator("#history .entry a").click()
+    visitor.ask("And now?", page)
+    page.get_by_role("button", name="Stop").click()
+    visitor.finished(page, turns=2)
+
+
+def test_it_shows_hostile_texts_as_texts(site, council, visitor):
+    texts = [clean(each) for each in INJECTIONS]
+    hostile = "\n\n".join(texts)
+    chunk = {"choices": [{"index": 0, "delta": {"content": hostile}, "finish_reason": None}]}
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    site.provider.script({"kind": "answer"}, events=[[0, chunk], [0, end], [0, "[DONE]"]])
+    site.provider.script({"kind": "synthesis"}, events=[[0, chunk], [0, end], [0, "[DONE]"]])
+    short = [each for each in texts if 0 < len(each) <= 100]
+    for seat, name in zip(council.seats.select_related("language_model"), short, strict=False):
+        seat.language_model.name = name
+        seat.language_model.save()
+    try:
+        page = visitor.finished(visitor.ask(hostile[:20_000]))
+        for title in short:
+            Conversation.objects.create(owner=visitor.user, title=title, titled=True)
+        Conversation.objects.filter(pk=page.url.split("/c/")[1][:36]).update(title="<img src=x onerror=alert(1)>")
+        page.reload()
+        for summary in page.locator(".evidence summary").all():
+            summary.click()
+        page.wait_for_timeout(300)
+        assert (
+            page.evaluate(
+                "document.querySelectorAll('.prose :is(script, img, iframe, form, [style], [onclick])').length"
+            )
+            == 0
+        )
+        assert page.locator("#title").inner_text() == "<img src=x onerror=alert(1)>"
+    finally:
+        for position, seat in enumerate(council.seats.select_related("language_model")):
+            seat.language_model.name = f"Model {position}"
+            seat.language_model.save()
+
+
+def axe(page) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    return [f"{each['id']}: {node['html'][:160]} {node['any'][:1]}" for each in found for node in each["nodes"]]
+
+
+def test_it_has_nothing_that_axe_objects_to(site, visitor):
+    done = visitor.finished(visitor.ask()).url
+    visitor.page.goto("/")
+    site.provider.script({"kind": "answer"}, status=401, body={"error": {"message": "no such key"}})
+    failed = visitor.finished(visitor.ask()).url
+    visitor.page.get_by_role("link", name="Ask again").click()
+    assert visitor.page.get_by_role("textbox", name="Question").input_value() == "Should we?"
+    site.provider.reset()
+    busy(site)
+    visitor.page.goto("/")
+    streaming = visitor.ask().url
+    visitor.page.locator(".card.growing .body > div > *").nth(2).wait_for()
+    objections = []
+    for theme, width in product(("light", "dark"), (1440, 390)):
+        page = visitor.open(visitor.look(color_scheme=theme, viewport={"width": width, "height": 900}))
+        for state, address in {"empty": "/", "streaming": streaming, "done": done, "failed": failed}.items():
+            page.goto(address)
+            page.locator("time:not([data-local]), .rail.live, .hello").first.wait_for()
+            page.evaluate("document.querySelectorAll('.evidence details').forEach(each => { each.open = true; })")
+            page.wait_for_timeout(200)
+            objections += [f"{state} {theme} {width}: {each}" for each in axe(page)]
+        page.context.close()
+    visitor.contexts[1:] = []
+    assert not objections
+
+
+def test_it_fits_a_narrow_window(site, visitor):
+    done = visitor.finished(visitor.ask("A" * 300 + " and `code`")).url
+    page = visitor.page
+    page.set_viewport_size({"width": 320, "height": 640})
+    busy(site)
+    page.goto("/")
+    for address in ("/", done, visitor.ask().url):
+        page.goto(address)
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_it_keeps_to_its_budget(visitor):
+    done = visitor.finished(visitor.ask()).url
+    page = visitor.open(visitor.look())
+    bodies = {}
+    page.on("response", lambda each: bodies.setdefault(each.url, each))
+    page.goto(done)
+    page.wait_for_load_state("networkidle")
+    sizes = {url: len(gzip.compress(each.body(), 9)) for url, each in bodies.items()}
+    assert len(sizes) <= 10, json.dumps(sizes, indent=1)
+    assert sum(size for url, size in sizes.items() if url.endswith(".js")) <= 32 * 1024
+    assert sum(size for url, size in sizes.items() if url.endswith(".css")) <= 18 * 1024

@@ -1,0 +1,206 @@
+"""A question goes straight to the worker of its own process, and through the queue where there is none."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from time import monotonic, sleep
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
+
+from bench.provider import Provider
+from conversations import asking, jobs, tasks
+from conversations.models import Conversation, Turn
+from conversations.tests import cast
+from council import rows
+from council.models import Call, Deliberation, LanguageModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 20
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs():
+    """The queue's tables are not emptied with those of models."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs")
+
+
+@pytest.fixture
+def provider():
+    with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
+        yield provider
+
+
+@pytest.fixture
+def council(provider):
+    return cast.council(provider.url)
+
+
+@pytest.fixture
+def alice():
+    return cast.alice()
+
+
+def until(condition: Callable[[], object], what: str = "it") -> None:
+    end = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < end, f"{what} did not come about"
+        sleep(0.01)
+
+
+@contextmanager
+def worker(monkeypatch):
+    """A worker in this process, on a loop and a thread of its own; stopped at the end."""
+    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
+    running = {}
+
+    async def run():
+        connector = app.connector.get_worker_connector()
+        mine = app.with_connector(connector)
+        async with tasks.lifespan(), mine.open_async():
+            mine.job_manager = running["jobs"] = jobs.GivenJobs(connector, tasks.begin)
+            running["loop"] = asyncio.get_running_loop()
+            running["task"] = asyncio.create_task(
+                mine.run_worker_async(
+                    concurrency=20,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=0.1,
+                    delete_jobs="successful",
+                    fetch_job_polling_interval=0.1,
+                )
+            )
+            await asyncio.wait([running["task"]])
+
+    thread = threading.Thread(target=async_to_sync(run))
+    thread.start()
+    until(jobs.here, "the worker")
+    try:
+        yield running["jobs"]
+    finally:
+        running["loop"].call_soon_threadsafe(running["task"].cancel)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_the_worker_of_this_process_carries_it_out(alice, council, provider, monkeypatch):
+    with worker(monkeypatch):
+        turn = asking.ask(alice, "What now?", council)
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+    found = Deliberation.objects.get(pk=turn.deliberation_id)
+    assert (found.status, found.attempt) == ("complete", 1)
+    asked = [each["kind"] for each in provider.requests() if each["kind"] != "title"]
+    assert asked == ["answer"] * 3 + ["ballot"] * 3 + ["synthesis"]
+    # One row for each request, those of the first stage too, which were written with the question.
+    assert Call.objects.exclude(purpose="title").count() == len(asked)
+    assert set(Call.objects.values_list("state", "outcome")) == {("ended", "complete")}
+    assert not ProcrastinateWorker.objects.exists()
+
+
+def test_its_job_is_stored_as_one_that_this_worker_has(alice, council, monkeypatch):
+    with worker(monkeypatch) as mine:
+        monkeypatch.setattr(mine, "give", lambda *_: None)
+        turn = asking.ask(alice, "What now?", council)
+        job = ProcrastinateJob.objects.get()
+        assert (job.status, job.task_name, job.queue_name) == ("doing", jobs.TASK, jobs.QUEUE)
+        assert job.worker_id == ProcrastinateWorker.objects.get().pk
+        assert job.args == {
+            "deliberation_id": str(turn.deliberation_id),
+            "conversation_id": str(turn.conversation_id),
+        }
+        found = Deliberation.objects.get()
+        assert (found.status, found.attempt) == ("running", 1)
+    # It died with the worker that had it: without a worker it counts as stalled, and another begins it again.
+    monkeypatch.undo()
+    assert ProcrastinateJob.objects.get().worker_id is None
+    with worker(monkeypatch):
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+    found = Deliberation.objects.get()
+    assert (found.status, found.attempt) == ("complete", 2)
+
+
+async def fetch_nothing(**_arguments):
+    """A worker that does not come to its jobs."""
+
+
+def test_what_was_given_and_not_fetched_goes_back_into_the_queue(alice, council, provider, monkeypatch):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    with worker(monkeypatch) as mine:
+        monkeypatch.setattr(mine, "fetch_job", fetch_nothing)
+        asking.ask(alice, "What now?", council)
+        until(provider.requests, "a request")
+    assert [(each.status, each.worker_id) for each in ProcrastinateJob.objects.all()] == [("todo", None)]
+    assert not any(each["finished"] for each in provider.requests())
+
+
+def test_a_worker_with_much_to_do_leaves_questions_to_others(alice, council, monkeypatch):
+    queued = []
+    monkeypatch.setattr(jobs, "MOST_GIVEN", 1)
+    monkeypatch.setattr(jobs, "queue", queued.append)
+    with worker(monkeypatch) as mine:
+        monkeypatch.setattr(mine, "fetch_job", fetch_nothing)
+        asking.ask(alice, "What now?", council)
+        until(lambda: jobs.here() is None, "that it has enough")
+        assert not queued
+        turn = asking.ask(alice, "And what next?", council)
+        assert queued == [jobs.Arguments(turn.deliberation_id, turn.conversation_id)]
+
+
+def test_without_a_worker_it_waits_in_the_queue(alice, council):
+    asking.ask(alice, "What now?", council)
+    assert jobs.here() is None
+    assert ProcrastinateJob.objects.get().status == "todo"
+    found = Deliberation.objects.get()
+    assert (found.status, found.attempt) == ("queued", 0)
+    assert not Call.objects.exists()
+
+
+def test_a_question_that_cannot_be_stored_leaves_nothing(alice, council, monkeypatch):
+    with worker(monkeypatch) as mine:
+        monkeypatch.setattr(mine, "doing", lambda _: rows.required("SELECT 1 WHERE false"))
+        with pytest.raises(rows.NotThere):
+            asking.ask(alice, "What now?", council)
+        assert not Conversation.objects.exists()
+        assert not Turn.objects.exists()
+        assert not Deliberation.objects.exists()
+
+
+def test_a_member_whom_the_question_does_not_fit_has_no_call(alice, council, provider, monkeypatch):
+    LanguageModel.objects.filter(name="Model 1").update(context=300, max_output=100)
+    with worker(monkeypatch):
+        asking.ask(alice, "word " * 2000, council)
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+    assert sorted(Call.objects.filter(purpose="answer").values_list("seat", flat=True)) == [0, 2]
+    assert Deliberation.objects.get().answers.get(seat=1).outcome == "failed"
+
+
+def test_it_is_stopped_like_any_other(alice, council, provider, monkeypatch):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    with worker(monkeypatch):
+        asking.ask(alice, "What now?", council)
+        until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
+        Deliberation.objects.update(cancel_requested=True)
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+    assert Deliberation.objects.get().status == "cancelled"
+    assert {each.outcome for each in Call.objects.filter(purpose="answer")} == {"cancelled"}
+
+
+def test_a_worker_that_goes_hands_it_on(alice, council, provider, monkeypatch):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    with worker(monkeypatch):
+        asking.ask(alice, "What now?", council)
+        until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
+    provider.configure(tokens=20, tokens_per_second=0)
+    assert Deliberation.objects.get().status == "running"
+    with worker(monkeypatch):
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+    found = Deliberation.objects.get()
+    assert (found.status, found.attempt) == ("complete", 2)

@@ -1,0 +1,182 @@
+"""Councils in the admin: who sits in each, whether it can be asked, and which is the default."""
+
+# ruff: noqa: ARG002  # Django's signatures
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from council import plans
+from council.admin.parts import SlugOnce
+from council.models import Council, LanguageModel, Seat
+
+
+class SeatFormSet(BaseInlineFormSet):
+    """A line-up: at least two members that can be asked, and one chairman."""
+
+    def clean(self) -> None:
+        """Raises ValidationError with what is missing. A council that is switched off may be incomplete."""
+        super().clean()
+        if any(self.errors):
+            return
+        seats = [form.cleaned_data for form in self.forms if form.cleaned_data and form not in self.deleted_forms]
+        members = [seat["language_model"] for seat in seats if seat["role"] == Seat.Role.MEMBER]
+        chairmen = [seat["language_model"] for seat in seats if seat["role"] == Seat.Role.CHAIRMAN]
+        if len(chairmen) > 1:
+            raise ValidationError(
+                _("A council has one chairman; this one has %s. Make the others members, or remove them.")
+                % len(chairmen)
+            )
+        if not self.instance.enabled:
+            return
+        wrong = []
+        usable = sum(model.usable for model in members)
+        if usable < plans.MEMBERS_AT_LEAST:
+            wrong.append(
+                _(
+                    "A council needs at least two members whose model and provider are enabled; of the members here "
+                    "that is so for %(usable)s of %(all)s."
+                )
+                % {"usable": usable, "all": len(members)}
+            )
+        if not chairmen:
+            wrong.append(_("A council needs a chairman. Add a seat with that role."))
+        elif not chairmen[0].usable:
+            wrong.append(
+                _("The chairman's model, %s, is switched off, or its provider is. Choose another.") % chairmen[0]
+            )
+        if wrong:
+            raise ValidationError([*wrong, _("To keep it as it is, switch the council off.")])
+
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  # Django's signature
+        """Whoever leaves the chair does so before another takes it."""
+        Seat.objects.filter(
+            pk__in=[form.instance.pk for form in self.initial_forms if form.initial["role"] == Seat.Role.CHAIRMAN]
+        ).exclude(
+            pk__in=[
+                form.instance.pk
+                for form in self.initial_forms
+                if form not in self.deleted_forms and form.cleaned_data["role"] == Seat.Role.CHAIRMAN
+            ]
+        ).update(role=Seat.Role.MEMBER)
+        return super().save(commit)
+
+
+class SeatInline(admin.TabularInline):
+    """The line-up of a council."""
+
+    model = Seat
+    formset = SeatFormSet
+    fields = ("role", "position", "language_model", "name", "temperature", "system_prompt")
+    ordering = ("role", "position", "pk")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Seat]:
+        """Members in their order, the chairman last."""
+        return super().get_queryset(request).order_by("-role", "position", "pk")
+
+    def get_extra(self, request: HttpRequest, obj: Council | None = None, **kwargs: Any) -> int:
+        """A new council begins with rows for three members and a chairman."""
+        return 0 if obj else 4
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Models with their providers, read at once."""
+        if db_field.name == "language_model":
+            kwargs["queryset"] = LanguageModel.objects.select_related("provider")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A row of a table has little room, and a seat has much to say."""
+        match db_field.name:
+            case "name":
+                kwargs["widget"] = forms.TextInput(attrs={"size": 14})
+            case "temperature":
+                kwargs["widget"] = forms.NumberInput(attrs={"class": "vIntegerField", "step": "any"})
+            case "system_prompt":
+                kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "cols": 28})
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "language_model":
+            # The catalogue is edited in its own place.
+            field.widget.can_add_related = field.widget.can_change_related = False
+            field.widget.can_delete_related = field.widget.can_view_related = False
+        return field
+
+
+class CouncilForm(forms.ModelForm):
+    """A council. Making it the default takes that from the one that was."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # That there is one default is seen to by CouncilAdmin.save_model; checked here, the second would be refused.
+        return super()._get_validation_exclusions() | {"default"}
+
+    def clean(self) -> dict[str, Any]:
+        """Raises ValidationError for a default that nobody could use."""
+        given = super().clean() or self.cleaned_data
+        if given.get("default") and not given.get("enabled"):
+            self.add_error("default", _("The default council must be enabled."))
+        return given
+
+
+@admin.register(Council)
+class CouncilAdmin(SlugOnce):
+    """Line-ups."""
+
+    form = CouncilForm
+    inlines = (SeatInline,)
+    list_display = ("name", "members", "chairman", "usable", "enabled", "default")
+    list_filter = ("enabled", "default", "groups")
+    search_fields = ("name", "slug", "description", "seats__name", "seats__language_model__name")
+    filter_horizontal = ("groups",)
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "description", "enabled", "default", "groups")}),
+        (
+            gettext_lazy("How much may be written"),
+            {
+                "fields": ("answer_tokens", "review_tokens", "synthesis_tokens"),
+                "description": gettext_lazy("In tokens. A model's own limit and room come before these."),
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Council]:
+        """With the seats."""
+        return super().get_queryset(request).prefetch_related("seats__language_model")
+
+    def get_formset_kwargs(self, request: HttpRequest, obj: Any, inline: Any, prefix: str) -> dict[str, Any]:
+        """A new council's rows come with roles and places filled in."""
+        kwargs = super().get_formset_kwargs(request, obj, inline, prefix)
+        if isinstance(inline, SeatInline) and obj.pk is None:
+            kwargs["initial"] = [{"role": Seat.Role.MEMBER, "position": place} for place in range(3)]
+            kwargs["initial"].append({"role": Seat.Role.CHAIRMAN, "position": 3})
+        return kwargs
+
+    def save_model(self, request: HttpRequest, obj: Council, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Save it, and take the default from the other one first. Within the transaction of the admin's view."""
+        if obj.default:
+            Council.objects.filter(default=True).exclude(pk=obj.pk).update(default=False)
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description=gettext_lazy("members"))
+    def members(self, council: Council) -> str:
+        """Who answers and reviews."""
+        return ", ".join(str(seat) for seat in council.seats.all() if seat.role == Seat.Role.MEMBER)
+
+    @admin.display(description=gettext_lazy("chairman"))
+    def chairman(self, council: Council) -> str | None:
+        """Who writes the council's answer."""
+        return next((str(seat) for seat in council.seats.all() if seat.role == Seat.Role.CHAIRMAN), None)
+
+    @admin.display(description=gettext_lazy("usable"), boolean=True)
+    def usable(self, council: Council) -> bool:
+        """It can be asked just now: enabled, and so are enough models and their providers."""
+        try:
+            plans.line_up(council)
+        except plans.NotReady:
+            return False
+        return council.enabled

@@ -1,0 +1,125 @@
+"""The catalogue of models in the admin: what each takes and costs, and a test call."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from council import calls
+from council.admin.parts import DollarsField, SlugOnce, dollars
+from council.core.values import Reply
+from council.models import LanguageModel
+
+TEST_AT_MOST = 5
+SHOWN_CHARACTERS = 300
+
+
+class LanguageModelForm(forms.ModelForm):
+    """A model, its prices in dollars."""
+
+    input_price = DollarsField(
+        label=gettext_lazy("Input price"), help_text=gettext_lazy("Dollars a million input tokens. Empty: unknown.")
+    )
+    output_price = DollarsField(
+        label=gettext_lazy("Output price"),
+        help_text=gettext_lazy("Dollars a million output tokens, reasoning included. Empty: unknown."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("input_price", "output_price"):
+            price = getattr(self.instance, name)
+            if price is not None:
+                self.initial[name] = Decimal(price) / 10**6
+
+
+@admin.register(LanguageModel)
+class LanguageModelAdmin(SlugOnce):
+    """The catalogue of models."""
+
+    form = LanguageModelForm
+    list_display = ("name", "provider", "model_id", "price_in", "price_out", "context", "enabled")
+    list_filter = ("provider", "enabled")
+    list_select_related = ("provider",)
+    search_fields = ("name", "model_id", "slug", "provider__name")
+    actions = ("test_call",)
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "provider", "model_id", "enabled")}),
+        (
+            gettext_lazy("Size and price"),
+            {
+                "fields": ("context", "max_output", "input_price", "output_price"),
+                "description": gettext_lazy(
+                    "Refreshing from the provider overwrites these where the provider tells them. Without prices a "
+                    "call has no cost, unless the provider reports one."
+                ),
+            },
+        ),
+        (
+            gettext_lazy("What it takes"),
+            {
+                "fields": (
+                    "temperature",
+                    "json_schema",
+                    "usage_in_stream",
+                    "images",
+                    "max_tokens_field",
+                    "effort",
+                )
+            },
+        ),
+        (
+            gettext_lazy("Patience"),
+            {
+                "fields": ("first_token_seconds", "between_tokens_seconds", "call_seconds"),
+                "description": gettext_lazy("In seconds. What is not done by then is given up, and says so."),
+            },
+        ),
+    )
+
+    @admin.display(description=gettext_lazy("$ per million in"), ordering="input_price")
+    def price_in(self, model: LanguageModel) -> str | None:
+        """The price of reading."""
+        return dollars(model.input_price)
+
+    @admin.display(description=gettext_lazy("$ per million out"), ordering="output_price")
+    def price_out(self, model: LanguageModel) -> str | None:
+        """The price of writing."""
+        return dollars(model.output_price)
+
+    @admin.action(description=gettext_lazy("Test call (asks each for one short sentence)"), permissions=["change"])
+    def test_call(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:
+        """Ask each chosen model for a sentence, all at once, and show what came back."""
+        models = list(queryset.select_related("provider")[: TEST_AT_MOST + 1])
+        if len(models) > TEST_AT_MOST:
+            message = _("Choose at most %s models: each test is a real call that costs money.")
+            self.message_user(request, message % TEST_AT_MOST, messages.ERROR)
+            return
+        for model, (reply, seconds) in zip(models, async_to_sync(_test)(models), strict=True):
+            words = {"model": model, "seconds": f"{seconds:.1f}", "text": reply.text.strip()[:SHOWN_CHARACTERS]}
+            if not reply.error:
+                self.message_user(request, _("%(model)s answered in %(seconds)s s: %(text)s") % words, messages.SUCCESS)
+            elif reply.usable:
+                text = _("%(model)s answered in %(seconds)s s: %(text)s (%(error)s)") % {**words, "error": reply.error}
+                self.message_user(request, text, messages.WARNING)
+            else:
+                text = _("%(model)s failed after %(seconds)s s. %(error)s") % {**words, "error": reply.error}
+                self.message_user(request, text, messages.ERROR)
+
+
+async def _test(models: list[LanguageModel]) -> list[tuple[Reply, float]]:
+    """The replies, and how many seconds each took."""
+    loop = asyncio.get_running_loop()
+
+    async def one(model: LanguageModel) -> tuple[Reply, float]:
+        began = loop.time()
+        return await calls.test_call(model), loop.time() - began
+
+    return await asyncio.gather(*map(one, models))

@@ -1,0 +1,148 @@
+"""Deliberations and calls in the admin: how they went and what they cost, without content; and a way to stop them."""
+
+# ruff: noqa: ARG002  # Django's signatures
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from council.admin.parts import ReadOnly, dollars
+from council.models import Call, Deliberation, LanguageModel
+
+
+@admin.register(Deliberation)
+class DeliberationAdmin(ReadOnly):
+    """What councils are and were busy with. Never what was asked or answered."""
+
+    list_display = ("id", "council_name", "mode", "status", "stage", "created", "seconds", "cost")
+    list_filter = ("status", "mode", "practice", "created")
+    search_fields = ("=id", "council_name")
+    actions = ("stop",)
+    fields = (
+        "id",
+        "council_name",
+        "mode",
+        "practice",
+        "status",
+        "stage",
+        "reason",
+        "created",
+        "started",
+        "finished",
+        "seconds",
+        "cost",
+        "attempt",
+        "cancel_requested",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Deliberation]:
+        """With the sum of the costs of its calls, and without what was asked."""
+        spent = Call.objects.filter(deliberation=OuterRef("pk")).order_by().values("deliberation")
+        return (
+            super()
+            .get_queryset(request)
+            .defer("plan", "standings")
+            .annotate(spent=Subquery(spent.annotate(sum=Sum("cost")).values("sum")))
+        )
+
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        """Who may change deliberations elsewhere may stop them here."""
+        return request.user.has_perm("council.change_deliberation")
+
+    @admin.display(description=gettext_lazy("seconds"))
+    def seconds(self, deliberation: Deliberation) -> str | None:
+        """From the question to the end."""
+        return None if deliberation.elapsed is None else f"{deliberation.elapsed.total_seconds():.1f}"
+
+    @admin.display(description=gettext_lazy("cost"), ordering="spent")
+    def cost(self, deliberation: Any) -> str | None:
+        """Of all its calls so far, as far as prices are known."""
+        return dollars(deliberation.spent)
+
+    @admin.action(description=gettext_lazy("Stop"), permissions=["stop"])
+    def stop(self, request: HttpRequest, queryset: QuerySet[Deliberation]) -> None:
+        """Ask the workers to stop them. What has come by then is kept."""
+        going = list(queryset.filter(status__in=Deliberation.UNFINISHED))
+        Deliberation.objects.filter(pk__in=[each.pk for each in going]).update(cancel_requested=True)
+        for deliberation in going:
+            self.log_change(request, deliberation, _("Stopped."))
+        done = ngettext("%s deliberation is being stopped.", "%s deliberations are being stopped.", len(going))
+        self.message_user(request, done % len(going), messages.SUCCESS if going else messages.WARNING)
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """One model; its stock counterpart asks the database once for each model's provider."""
+
+    title = gettext_lazy("model")
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        """Every model of the catalogue."""
+        names = LanguageModel.objects.values_list("pk", "name", "provider__name")
+        return [(pk, f"{name} ({provider})") for pk, name, provider in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        """Calls to that model."""
+        chosen = self.value()
+        return queryset.filter(language_model=chosen) if chosen and chosen.isdecimal() else queryset
+
+
+@admin.register(Call)
+class CallAdmin(ReadOnly):
+    """Every request to a provider, tests and titles too. Never what was asked or answered."""
+
+    list_display = (
+        "sent",
+        "purpose",
+        "model_name",
+        "provider_name",
+        "state",
+        "outcome",
+        "first_after",
+        "seconds",
+        "input_tokens",
+        "output_tokens",
+        "spent",
+        "error",
+    )
+    list_filter = ("outcome", "purpose", "language_model__provider", ModelFilter, "sent")
+    search_fields = ("model_name", "provider_name", "error", "generation")
+    ordering = ("-sent", "-pk")
+    show_full_result_count = False
+    fields = (
+        "purpose",
+        "model_name",
+        "provider_name",
+        "deliberation_id",
+        "seat",
+        "state",
+        "outcome",
+        "error",
+        "generation",
+        "sent",
+        "first_after",
+        "seconds",
+        "input_tokens",
+        "output_tokens",
+        "estimated",
+        "spent",
+    )
+
+    @admin.display(description=gettext_lazy("first token"), ordering=F("first_token") - F("sent"))
+    def first_after(self, call: Call) -> str | None:
+        """Seconds until the first sign of life."""
+        return f"{(call.first_token - call.sent).total_seconds():.1f}" if call.first_token else None
+
+    @admin.display(description=gettext_lazy("seconds"), ordering=F("ended") - F("sent"))
+    def seconds(self, call: Call) -> str | None:
+        """How long it took in all."""
+        return f"{(call.ended - call.sent).total_seconds():.1f}" if call.ended else None
+
+    @admin.display(description=gettext_lazy("cost"), ordering="cost")
+    def spent(self, call: Call) -> str | None:
+        """In dollars."""
+        return dollars(call.cost)

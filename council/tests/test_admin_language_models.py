@@ -1,0 +1,112 @@
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from accounts.models import User
+from council.models import Call, LanguageModel, Provider
+from council.tests import rosters
+from council.tests.admin_pages import errors, model_form, page, run, said, save, url
+
+pytestmark = pytest.mark.django_db
+
+
+class TestModels:
+    def test_prices_are_dollars_a_million(self, admin, provider):
+        form = model_form(provider, input_price="1.25", output_price="0.0375")
+        assert admin.post(url(LanguageModel, "add"), form).status_code == 302
+        model = LanguageModel.objects.get()
+        assert (model.input_price, model.output_price) == (1_250_000, 37_500)
+        text = page(admin.get(url(LanguageModel)))
+        assert "$1.25" in text
+        assert "$0.0375" in text
+        text = page(admin.get(url(LanguageModel, "change", model.pk)))
+        assert 'value="1.25"' in text
+        assert 'value="0.0375"' in text
+
+    @pytest.mark.parametrize(("micro", "shown"), [(0, "0"), (10_000_000, "10"), (100_000_000, "100"), (1, "0.000001")])
+    def test_saving_without_a_change_changes_no_price(self, admin, provider, micro, shown):
+        model = rosters.model(provider, input_price=micro, output_price=None)
+        text = page(admin.get(url(LanguageModel, "change", model.pk)))
+        typed = re.search(r'name="input_price" value="([^"]*)"', text)[1]
+        assert typed == shown
+        save(admin, model, model_form(provider, input_price=typed))
+        model.refresh_from_db()
+        assert (model.input_price, model.output_price) == (micro, None)
+        assert "rice" not in LogEntry.objects.latest("pk").change_message
+
+    @pytest.mark.parametrize("price", ["-1", "NaN", "Infinity", "much", "1e9", "0.0000001"])
+    def test_what_is_no_price(self, admin, provider, price):
+        response = admin.post(url(LanguageModel, "add"), model_form(provider, input_price=price))
+        assert errors(response)
+        assert f'value="{price}"' in page(response), "what was typed is kept"
+
+    def test_a_model_is_there_once_a_provider(self, admin, provider):
+        rosters.model(provider)
+        response = admin.post(url(LanguageModel, "add"), model_form(provider, slug="again"))
+        assert "already exists" in errors(response)
+
+    def test_the_room_is_not_too_small(self, admin, provider):
+        assert errors(admin.post(url(LanguageModel, "add"), model_form(provider, context=100)))
+
+    def test_what_was_learnt_is_not_for_editing(self, admin, provider):
+        model = rosters.model(provider, tokens_per_byte=0.31)
+        save(admin, model, model_form(provider, tokens_per_byte="2"))
+        model.refresh_from_db()
+        assert model.tokens_per_byte == 0.31
+
+
+@pytest.mark.django_db(transaction=True)
+class TestATestCall:
+    def test_it_shows_what_came_back(self, admin, fake):
+        model = rosters.model(rosters.provider(fake.url))
+        fake.script(fault="fixed_text", text="Hello there. " * 100)
+        (message,) = said(run(admin, LanguageModel, "test_call", [model]))
+        assert re.match(r"Alpha \(Fake\) answered in \d+\.\d s: Hello there\. Hello", message)
+        assert 300 < len(message) < 350
+        call = Call.objects.get()
+        assert (call.purpose, call.outcome, call.deliberation) == ("test", "complete", None)
+        assert fake.requests()[0]["authorized"]
+
+    def test_it_shows_the_providers_own_error(self, admin, fake):
+        model = rosters.model(rosters.provider(fake.url))
+        fake.script(fault="refuse_auth")
+        (message,) = said(run(admin, LanguageModel, "test_call", [model]))
+        assert "Alpha (Fake) failed after" in message
+        assert "It says: Incorrect API key provided." in message
+
+    def test_what_a_model_writes_is_text(self, admin, fake):
+        model = rosters.model(rosters.provider(fake.url))
+        fake.script(fault="html")
+        response = run(admin, LanguageModel, "test_call", [model])
+        assert "document.title='owned'\">" not in response.content.decode()
+        assert "&lt;script&gt;" in said(response)[0]
+
+    def test_several_are_asked_at_once_and_each_has_its_message(self, admin, fake):
+        provider = rosters.provider(fake.url)
+        models = [rosters.model(provider, name) for name in ("alpha", "beta", "gamma")]
+        fake.script({"model": "fake/beta"}, fault="empty")
+        messages = said(run(admin, LanguageModel, "test_call", models))
+        assert ["answered" in message for message in messages] == [True, False, True]
+        assert "returned no text" in messages[1]
+        assert len(fake.requests()) == 3
+
+    def test_a_model_that_is_switched_off_can_be_tried_but_not_its_provider(self, admin, fake):
+        provider = rosters.provider(fake.url)
+        model = rosters.model(provider, enabled=False)
+        assert "answered" in said(run(admin, LanguageModel, "test_call", [model]))[0]
+        Provider.objects.update(enabled=False)
+        assert "Fake has been removed or switched off." in said(run(admin, LanguageModel, "test_call", [model]))[0]
+
+    def test_six_are_too_many(self, admin, fake):
+        provider = rosters.provider(fake.url)
+        models = [rosters.model(provider, f"m{n}") for n in range(6)]
+        (message,) = said(run(admin, LanguageModel, "test_call", models))
+        assert "Choose at most 5 models" in message
+        assert not fake.requests()
+
+    def test_it_is_for_who_may_change_models(self, client, fake):
+        model = rosters.model(rosters.provider(fake.url))
+        client.force_login(User.objects.create_user("staff@example.org", "correct horse battery", is_staff=True))
+        run(client, LanguageModel, "test_call", [model])
+        assert not fake.requests()
