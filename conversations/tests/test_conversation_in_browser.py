@@ -123,10 +123,23 @@ def test_it_is_live_again_after_a_way_back(site, visitor):
     assert page.get_by_role("textbox", name="Question").input_value() == ""
 
 
-def test_it_goes_on_without_a_socket(visitor):
+@pytest.mark.parametrize("late", ["hx-ws", "conversation"])
+def test_it_opens_its_socket_however_late_a_script_comes(site, visitor, late):
+    busy(site)
     page = visitor.page
-    page.route_web_socket("**/ws/**", lambda socket: socket.close(code=1011))
+    page.route(f"**/{late}*.js", lambda route: (page.wait_for_timeout(500), route.continue_()))
     visitor.ask()
+    page.locator(".card.growing .body > div > *").first.wait_for()
+    assert page.evaluate("document.querySelector('#live')._htmx.ws.connection.socket.readyState") == 1
+
+
+@pytest.mark.parametrize("handle", [lambda socket: socket.close(code=1011), lambda _socket: None], ids=["closed", "mute"])
+def test_it_goes_on_without_a_socket(site, visitor, handle):
+    site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=200)
+    page = visitor.page
+    page.route_web_socket("**/ws/**", handle)
+    visitor.ask()
+    page.locator(".turn.unfinished").wait_for()
     visitor.finished()
     page.locator(".answer .prose > *").first.wait_for()
     assert page.locator("#connection").is_hidden()

@@ -14,22 +14,23 @@
   const query = () => new URLSearchParams(known);
   const learn = ({ after, revision }) => Object.assign(known, { after, revision });
 
+  /* Since when nothing has been heard, 0 while there is a connection. */
   let lost = 0;
-  let failures = 0;
   let gone = false;
   let polling;
   const complain = () => {
     const line = $("#connection");
-    line.hidden = !(gone || (lost && unfinished() && performance.now() - lost > 2900));
+    const away = lost && performance.now() - lost;
+    line.hidden = !(gone || (away > 2900 && unfinished()));
     if (gone) line.textContent = live.dataset.gone;
+    else if (away > 5900) polling ||= setInterval(poll, 3000);
   };
   const disconnected = () => {
     lost ||= performance.now();
-    setTimeout(complain, 3000);
-    if (!polling && failures >= 3) polling = setInterval(poll, 3000);
+    for (const wait of [3000, 6000]) setTimeout(complain, wait);
   };
   const connected = () => {
-    lost = failures = 0;
+    lost = 0;
     clearInterval(polling);
     polling = undefined;
     complain();
@@ -46,15 +47,16 @@
     connection.url = url.href;
   });
   live.addEventListener("htmx:ws:close", ({ detail }) => {
-    if (detail.code === 4404) return end();
-    failures += 1;
-    disconnected();
+    if (detail.code === 4404) end();
+    else disconnected();
   });
   /* A socket that opens and closes again is no connection; the first message comes within a second or so. */
   live.addEventListener("htmx:ws:after:message:incoming", async ({ detail }) => {
     connected();
     learn(await detail.message.json());
   });
+  /* Some proxies let a socket open and nothing through, or never answer. */
+  disconnected();
 
   /* Without a socket the same changes come by request. */
   async function poll() {
