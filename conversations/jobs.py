@@ -96,6 +96,7 @@ class GivenJobs(JobManager):
         registering = asyncio.ensure_future(super().register_worker())
         try:
             self._worker_id = await asyncio.shield(registering)
+            _heed_cancellation()
         except asyncio.CancelledError:
             await super().unregister_worker(await registering)
             raise
@@ -123,6 +124,13 @@ class GivenJobs(JobManager):
     def free(self) -> bool:
         """Whether another job would soon find its place here."""
         return len(self._given) < MOST_GIVEN
+
+
+def _heed_cancellation() -> None:
+    """Raise what was swallowed: `asyncio.wait_for`, which pools use, takes a result that comes with it for better."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 _here: list[GivenJobs] = []
