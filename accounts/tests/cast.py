@@ -2,6 +2,9 @@
 
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Permission
+from fido2.cose import ES256
+from fido2.utils import websafe_encode
+from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
 from accounts.models import User
 
@@ -29,3 +32,19 @@ def stan() -> User:
 def _with_second_factor(user: User) -> User:
     Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": "JBSWY3DPEHPK3PXP"})
     return user
+
+
+def passkey(user: User) -> None:
+    """Give this person a passkey, as a browser would hand it over; nobody has its private half."""
+    key = ES256({1: 2, 3: -7, -1: 1, -2: bytes(32), -3: bytes(32)})
+    credential = AttestedCredentialData.create(Aaguid.NONE, b"one", key)
+    data = AuthenticatorData.create(bytes(32), AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.AT, 0, credential)
+    client = CollectedClientData.create(CollectedClientData.TYPE.CREATE, b"challenge", "http://testserver")
+    response = {
+        "clientDataJSON": client.b64,
+        "attestationObject": websafe_encode(AttestationObject.create("none", data, {})),
+    }
+    stored = {"id": websafe_encode(b"one"), "rawId": websafe_encode(b"one"), "type": "public-key", "response": response}
+    Authenticator.objects.create(
+        user=user, type=Authenticator.Type.WEBAUTHN, data={"name": "Key", "credential": stored}
+    )

@@ -49,6 +49,15 @@ def test_it_asks_for_the_second_factor_of_somebody_who_has_one(client):
     assert not signed_in(client)
 
 
+def test_it_offers_a_passkey_to_those_who_have_one(client):
+    alice = cast.alice()
+    sign_in(client, "alice@example.com")
+    page = reverse("mfa_authenticate")
+    assert "Use a passkey" not in client.get(page).text
+    cast.passkey(alice)
+    assert "Use a passkey" in client.get(page).text
+
+
 def test_it_keeps_the_typed_address_after_a_wrong_password(client):
     cast.bob()
     response = sign_in(client, "bob@example.com", "not that")
