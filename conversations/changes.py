@@ -20,11 +20,15 @@ from council.rows import Statement
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a viewer has: the last turn (0: none), its deliberation's revision, and the conversation's title."""
+    """What a viewer has: the last turn (0: none), its deliberation's revision, and the conversation's title.
+
+    `stage` is that of the turn's deliberation when the viewer was last brought up to date; empty where nobody knows.
+    """
 
     turn: int
     revision: int
     title: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known
             parts.append(_partial("#turns", "beforeend", _turn(presenting.view(rows))))
         elif rows.deliberation.layout > known.revision:
             view = presenting.view(rows)
-            parts.append(_partial(f"#{view.id}", "outerMorph", _turn(view)))
+            parts.append(_partial(f"#{view.id}", "outerMorph", _turn(view, known.stage)))
         elif rows.deliberation.revision > known.revision:
             parts += _changed(presenting.view(rows), known.revision)
     if not turns:
@@ -68,7 +72,7 @@ def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known
         parts.append(render_to_string("conversations/_composer_state.html", state))
     return Changes(
         "".join(parts),
-        Known(last.pk, deliberation.revision, conversation.title),
+        Known(last.pk, deliberation.revision, conversation.title, deliberation.stage),
         deliberation.id.hex,
         unfinished=deliberation.unfinished,
     )
@@ -88,8 +92,8 @@ def known_from(query: QueryDict) -> Known:
     return Known(int(after), int(revision), title)
 
 
-def _turn(view: TurnView) -> str:
-    return render_to_string("conversations/_turn.html", {"view": view})
+def _turn(view: TurnView, had: str = "") -> str:
+    return render_to_string("conversations/_turn.html", {"view": view, "had": had})
 
 
 def _changed(view: TurnView, revision: int) -> list[str]:

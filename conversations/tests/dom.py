@@ -97,10 +97,24 @@ def apply(page: Node, html: str) -> None:
                 target.children = [partial_text] if (partial_text := partial.text()) else []
             case "beforeend":
                 target.children = target.children + partial.children
-            case "outerHTML" | "outerMorph":
+            case "outerHTML":
+                parent.children[place : place + 1] = partial.children
+            case "outerMorph":
+                _keep(partial, target)
                 parent.children[place : place + 1] = partial.children
             case other:
                 raise AssertionError(other)
+
+
+def _keep(new: Node, old: Node) -> None:
+    """Put what is not to be morphed, and is there, in the place of what came for it."""
+    for place, child in enumerate(new.children):
+        if isinstance(child, Node):
+            there = "hx-morph-skip" in child.attributes and old.find(child.attributes["id"])
+            if there:
+                new.children[place] = there[0].children[there[1]]
+            else:
+                _keep(child, old)
 
 
 def differences(mine: Any, other: Any, where: str = "") -> list[str]:

@@ -133,7 +133,10 @@ def test_it_opens_its_socket_however_late_a_script_comes(site, visitor, late):
     assert page.evaluate("document.querySelector('#live')._htmx.ws.connection.socket.readyState") == 1
 
 
-@pytest.mark.parametrize("handle", [lambda socket: socket.close(code=1011), lambda _socket: None], ids=["closed", "mute"])
+SOCKETS = {"closed": lambda socket: socket.close(code=1011), "mute": lambda _socket: None}
+
+
+@pytest.mark.parametrize("handle", SOCKETS.values(), ids=SOCKETS)
 def test_it_goes_on_without_a_socket(site, visitor, handle):
     site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=200)
     page = visitor.page

@@ -1,12 +1,13 @@
 """The page after any subset of frames, and a look, equals the page after a reload."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from conversations import asking, live
+from conversations import asking, changes, live
 from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
 from conversations.live import Live
@@ -266,3 +267,37 @@ def test_a_call_goes_out_before_pages_hear_of_it(monkeypatch):
 
     async_to_sync(play)()
     assert order == ["sent", "told"]
+
+
+def test_what_is_folded_away_does_not_come_a_second_time():
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+    recorder, seats = live.Recorder(record.claim(turn.deliberation_id)), (0, 1, 2)
+
+    def write(*events):
+        for event in events:
+            if isinstance(event, StageStarted):
+                recorder.begin(event)
+        recorder.write(events)
+
+    def reply(text):
+        return Reply(text, Outcome.COMPLETE)
+
+    answers = [AnswerFinished(Answer(seat, reply("an answer"))) for seat in seats]
+    ballots = [Ballot((seats,), BallotState.VALID)] * 3
+    reviews = [ReviewFinished(Review(seat, reply('{"critique": "a critique"}'), ballots[seat])) for seat in seats]
+    write(StageStarted(Stage.ANSWERING, seats))
+    write(*answers, StageStarted(Stage.REVIEWING, seats))
+    first = changes.since(turn.conversation, Known(turn.pk, 0))
+    assert "an answer" in first.html
+    write(*reviews, StandingsReady(standings(ballots)), StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
+    second = changes.since(turn.conversation, first.known)
+    assert "an answer" not in second.html
+    assert "a critique" in second.html
+    write(SynthesisFinished(Synthesis(reply("the end"))), Ended(Status.COMPLETE))
+    third = changes.since(turn.conversation, second.known)
+    assert "an answer" not in third.html
+    assert "a critique" not in third.html
+    assert "the end" in third.html
+    of_a_stranger = changes.since(turn.conversation, replace(second.known, stage=""))
+    assert "an answer" in of_a_stranger.html
+    assert "a critique" in of_a_stranger.html
