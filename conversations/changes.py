@@ -55,7 +55,8 @@ def look(visible: Statement, conversation_id: UUID, known: Known) -> Changes | N
 def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known) -> Changes:
     parts: list[str] = []
     if known.title != conversation.title:
-        parts.append(title_changed(conversation.pk, conversation.title))
+        shown = {"id": conversation.pk.hex, "title": conversation.title}
+        parts.append(render_to_string("conversations/_title_changed.html", shown))
     for rows in turns:
         if rows.turn.pk != known.turn:
             parts.append(_partial("#turns", "beforeend", _turn(presenting.view(rows))))
@@ -76,11 +77,6 @@ def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known
         deliberation.id.hex,
         unfinished=deliberation.unfinished,
     )
-
-
-def title_changed(conversation_id: UUID, title: str) -> str:
-    """What brings another title to a page."""
-    return render_to_string("conversations/_title_changed.html", {"id": conversation_id.hex, "title": title})
 
 
 def known_from(query: QueryDict) -> Known:

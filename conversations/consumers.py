@@ -14,7 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import QueryDict
 
 from accounts.sessions import person_of
-from conversations.changes import Changes, Known, known_from, look, title_changed
+from conversations.changes import Changes, Known, known_from, look
 from conversations.live import group_of
 from conversations.models import Conversation
 from council import rows
@@ -33,6 +33,9 @@ SETTLE = 1.0
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
+RIGHT = 10.0
+"""Seconds for which the answer holds that somebody may see the conversation: who signs out is shown out by then."""
+
 NOT_FOUND = 4404
 NOTHING = Known(0, 0)
 
@@ -42,6 +45,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     joined = False
     visible: Statement | None = None
+    visible_until = 0.0
 
     async def connect(self) -> None:
         """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
@@ -99,18 +103,14 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if message["deliberation"] != self.deliberation or message["revision"] > self.known.revision:
             await self._update()
 
-    async def titled(self, message: dict[str, Any]) -> None:
+    async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
         """The conversation has another title."""
-        if self.known is NOTHING:
-            await self._update()
-            return
-        async with self.updating:
-            self.known = replace(self.known, title=message["title"])
-            await self._send(title_changed(self.conversation_id, message["title"]))
-
-    async def asked(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
-        """The conversation has another turn."""
+        self.visible_until = 0.0  # a page may have been open for hours
         await self._update()
+
+    async def asked(self, message: dict[str, Any]) -> None:
+        """The conversation has another turn."""
+        await self.titled(message)
 
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
@@ -128,10 +128,15 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             return True
 
     async def _watch(self) -> None:
-        """Look at the rows at first, and then now and then while something goes on and nothing is heard."""
+        """Look at the rows at first, and then now and then while something goes on.
+
+        That is where nothing is heard, and as often as the right to see it is to be asked for again.
+        """
         await asyncio.sleep(SETTLE)
         while self.joined:
-            if self.known is NOTHING or (self.unfinished and monotonic() - self.heard >= LOOK):
+            now = monotonic()
+            due = now - self.heard >= LOOK or now >= self.visible_until
+            if self.known is NOTHING or (self.unfinished and due):
                 try:
                     await self._update()
                 except Exception:
@@ -148,8 +153,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(data).decode())
 
     def _changes(self) -> Changes | None:
-        if self.visible is None:
+        if self.visible is None or monotonic() >= self.visible_until:
             person = person_of(self.scope["cookies"])
+            self.visible_until = monotonic() + RIGHT
             self.visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))

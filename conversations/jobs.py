@@ -6,13 +6,19 @@ and another begins it again.
 """
 
 import asyncio
+import contextlib
+import contextvars
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
+from django.db import connection
+from django.utils import timezone
 from procrastinate.connector import BaseConnector
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.types.json import Jsonb
@@ -55,18 +61,20 @@ class GivenJobs(JobManager):
         super().__init__(connector)
         self._begin = begin
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._given: deque[Job] = deque()
-        self._worker_id: int | None = None
+        self.worker_id: int | None = None
         self._look: NotificationCallback | None = None
         self._looking: asyncio.Future[None] | None = None
 
     def doing(self, arguments: Arguments) -> Statement:
         """The job's row, as it is once the worker has fetched it."""
-        return _DOING, [QUEUE, TASK, Jsonb(arguments.as_json()), self._worker_id]
+        return _DOING, [QUEUE, TASK, Jsonb(arguments.as_json()), self.worker_id]
 
     def give(self, arguments: Arguments, claim: Claim, job_id: int) -> None:
         """Begin a deliberation whose job is stored as `doing`. From any thread; does not wait."""
-        self._loop.call_soon_threadsafe(self._take, arguments, claim, job_id)
+        # In the worker's context: that of the request holds the person who asks, and their language.
+        self._loop.call_soon_threadsafe(self._take, arguments, claim, job_id, context=self._context.copy())
 
     def _take(self, arguments: Arguments, claim: Claim, job_id: int) -> None:
         if self._look is None:
@@ -81,7 +89,7 @@ class GivenJobs(JobManager):
                 queueing_lock=None,
                 task_name=TASK,
                 task_kwargs=arguments.as_json(),
-                worker_id=self._worker_id,
+                worker_id=self.worker_id,
             )
         )
         notification: Any = {"type": "job_inserted", "job_id": job_id}
@@ -91,16 +99,22 @@ class GivenJobs(JobManager):
         """The next job."""
         return self._given.popleft() if self._given else await super().fetch_job(queues, worker_id)
 
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  # the library's
+        """End the job, unless it is another worker's by now: this one was out of sight for too long."""
+        mine = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE id = %(job)s AND worker_id = %(worker)s) AS mine"
+        if (await self.connector.execute_query_one_async(mine, job=job.id, worker=self.worker_id))["mine"]:
+            await super().finish_job(job, status, delete_job)
+
     async def register_worker(self) -> int:
         """Become a worker; cancelled meanwhile, leave no row behind."""
         registering = asyncio.ensure_future(super().register_worker())
         try:
-            self._worker_id = await asyncio.shield(registering)
+            self.worker_id = await asyncio.shield(registering)
             _heed_cancellation()
         except asyncio.CancelledError:
             await super().unregister_worker(await registering)
             raise
-        return self._worker_id
+        return self.worker_id
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
@@ -131,6 +145,43 @@ def _heed_cancellation() -> None:
     task = asyncio.current_task()
     if task and task.cancelling():
         raise asyncio.CancelledError
+
+
+class LeftOut(NamedTuple):
+    """A deliberation that goes on, and for which no job waits, nor is under way elsewhere."""
+
+    deliberation: UUID
+    conversation: UUID
+    job: int | None
+
+    def begin_again(self) -> None:
+        """Have a worker take it over."""
+        if self.job is not None:
+            async_to_sync(app.job_manager.retry_job_by_id_async)(job_id=self.job, retry_at=timezone.now())
+            return
+        with contextlib.suppress(AlreadyEnqueued):
+            lock = self.deliberation.hex
+            task = app.configure_task(TASK, queue=QUEUE, queueing_lock=lock)
+            task.defer(**Arguments(self.deliberation, self.conversation).as_json())
+
+
+# A job that this process has, and does not work on, counts as none.
+_LEFT_OUT = """
+    SELECT deliberation.id, turn.conversation_id, job.id
+    FROM council_deliberation deliberation
+    JOIN conversations_turn turn ON turn.deliberation_id = deliberation.id
+    LEFT JOIN procrastinate_jobs job ON job.task_name = %s AND job.status IN ('todo', 'doing')
+        AND job.args ->> 'deliberation_id' = deliberation.id::text
+    WHERE deliberation.status IN ('queued', 'running') AND deliberation.id <> ALL(%s::uuid[])
+        AND (job.id IS NULL OR job.status = 'doing' AND job.worker_id = ANY(%s::bigint[]))
+"""
+
+
+def left_out(running: Collection[UUID]) -> set[LeftOut]:
+    """What nobody seems to work on; `running` is what this process does. Much of it is just being fetched."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_OUT, [TASK, list(running), [each.worker_id for each in _here if each.worker_id]])
+        return {LeftOut(*row) for row in cursor.fetchall()}
 
 
 _here: list[GivenJobs] = []

@@ -49,6 +49,8 @@ TO_GO_OUT = 0.003  # for calls whose rows are written; a thread that writes woul
 AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
 PATIENCE = 60.0  # with a database that is away
+LAYER_SECONDS = 0.5  # for a message to the channel layer
+LAYER_PAUSE = 5.0  # after one that took longer
 
 EARLY = 20  # pieces of a review among which its critique is looked for
 
@@ -69,20 +71,32 @@ def group_of(conversation_id: UUID) -> str:
 
 @dataclass(slots=True)
 class _Outage:
-    """Whether the channel layer is known to be away: that is said once, and not for each frame."""
+    """Until when the channel layer is taken to be away. That is said once, and not for each frame."""
 
     begun: bool = False
+    until: float = 0.0
 
 
 _outage = _Outage()
 
 
 async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
-    """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too."""
+    """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too.
+
+    One that hangs is left alone for a while: what is recorded must not wait for it.
+    """
+    if monotonic() < _outage.until:
+        return
     try:
         layer: Any = get_channel_layer()
-        await layer.group_send(group_of(conversation_id), message)
+        async with asyncio.timeout(LAYER_SECONDS):
+            await layer.group_send(group_of(conversation_id), message)
         _outage.begun = False
+    except TimeoutError:
+        _outage.until = monotonic() + LAYER_PAUSE
+        if not _outage.begun:
+            logger.warning("The channel layer does not answer; pages look for themselves")
+        _outage.begun = True
     except Exception:  # whatever the layer's client raises, a deliberation goes on without it
         if not _outage.begun:
             logger.warning("The channel layer takes no messages; pages look for themselves", exc_info=True)
@@ -175,7 +189,12 @@ class Live:
         return await sent
 
     def grew(self, call: NewCall, text: str) -> None:
-        """Take a piece of text in. On the loop, for every piece, so it only appends."""
+        """Take a piece of text in. On the loop, for every piece, so it only appends. Raises as `emit`.
+
+        Nobody waits for a text that cannot be kept, and it costs.
+        """
+        if self._error:
+            raise self._error
         slot = call.slot
         assert slot is not None  # noqa: S101  # a deliberation's calls all have one
         self.recorder.grew(slot, text)

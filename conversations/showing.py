@@ -230,7 +230,10 @@ class TurnView:
     def strip_html(self) -> str:
         """The members with how they ended; above whatever comes after their answers."""
         hidden = not self.answers or self.shows == "answers"
-        return _drawn("conversations/_strip.html", get_language(), id=self.id, cards=tuple(self.answers), hidden=hidden)
+        shown = {"id": self.id, "cards": tuple(self.answers), "hidden": hidden}
+        if any(card.growing for card in self.answers):
+            return render_to_string("conversations/_strip.html", shown)
+        return _drawn("conversations/_strip.html", get_language(), **shown)
 
     @property
     def votes(self) -> bool:

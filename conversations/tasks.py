@@ -1,6 +1,7 @@
 """What a worker does: deliberations, and the titles of conversations."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ TITLE_AFTER = 3.0  # seconds: where many ask at once, the answers come first
 class _Running:
     """A deliberation that this process carries out, the title made meanwhile, and whether somebody stopped it."""
 
+    claim: record.Claim
     task: asyncio.Task[None]
     title: asyncio.Task[None] | None
     stopped: bool = False
@@ -65,37 +67,45 @@ async def lifespan() -> AsyncIterator[None]:
                 await _running.popitem()[1].end()
 
 
-def begin(conversation_id: UUID, claim: record.Claim) -> None:
+def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
     """Begin a deliberation that this process has claimed. On the worker's loop; its job waits for the end."""
-    _running[claim.id] = _Running(
+    _running[claim.id] = running = _Running(
+        claim,
         asyncio.create_task(_deliberate(conversation_id, claim)),
         None if claim.plan.history else asyncio.create_task(_title(conversation_id, claim)),
     )
+    return running
 
 
 @app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
 async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
-    if key not in _running:
+    running = _running.get(key)
+    if running and not await in_thread(record.holds, running.claim):
+        # While this process was out of sight another had it, and has given it back.
+        del _running[key]
+        await running.end()
+        running = None
+    if running is None:
         claim = await in_thread(record.claim, key)
         if claim is None:
             return
-        begin(conversation, claim)
-    running = _running[key]
+        running = begin(conversation, claim)
     try:
         await running.task
         if running.title:
             await running.title
     except asyncio.CancelledError:
         await running.end()
-        if not running.stopped:
+        if not running.stopped and _running.get(key) is running:
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
             await in_thread(deliberate_job.defer, deliberation_id=deliberation_id, conversation_id=conversation_id)
             raise
     finally:
         await running.end()
-        _running.pop(key, None)
+        if _running.get(key) is running:
+            del _running[key]
 
 
 async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
@@ -106,7 +116,8 @@ async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
             await live.finish()
         except asyncio.CancelledError:
             if _stopped_by_a_person(claim.id):
-                await live.stop(Status.CANCELLED, "Stopped. What had come by then is kept.")
+                with contextlib.suppress(Stale):  # it had just ended
+                    await live.stop(Status.CANCELLED, "Stopped. What had come by then is kept.")
             raise
         except Exception as error:
             match _cause(error):
@@ -126,7 +137,7 @@ async def _title(conversation_id: UUID, claim: record.Claim) -> None:
         untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
         title = await titles.suggest(claim) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
-            await tell(conversation_id, {"type": "titled", "title": title})
+            await tell(conversation_id, {"type": "titled"})
     except Exception:
         logger.exception("Conversation %s keeps its question's start for a title", conversation_id)
 
@@ -173,20 +184,28 @@ async def _watch_cancels() -> None:
 
 
 async def _rescue_stalled() -> None:
-    """Hand the jobs of a worker that died to those that live."""
+    """Hand what a worker that died has left to those that live, and begin again what nobody works on."""
+    suspects: set[jobs.LeftOut] = set()
     while True:
         try:
-            await in_thread(_rescue)
+            suspects = await in_thread(_rescue, suspects)
         except Exception:
             logger.exception("Could not look for stalled jobs")
         await asyncio.sleep(LOOK_FOR_STALLED)
 
 
-def _rescue() -> None:
+def _rescue(suspects: set[jobs.LeftOut]) -> set[jobs.LeftOut]:
+    """What nobody works on; what was among the suspects already is begun again."""
     # In a thread that mends its connection: the queue's own never comes back after the database was away.
     for job in async_to_sync(app.job_manager.get_stalled_jobs)(seconds_since_heartbeat=STALLED):
         logger.warning("Job %s lost its worker and is begun again", job.id)
         async_to_sync(app.job_manager.retry_job)(job)
+    # A question that was stored when its process lost the database just then, or a worker whose job another has ended.
+    found = jobs.left_out(list(_running))
+    for each in found & suspects:
+        logger.warning("Deliberation %s has nobody who works on it and is begun again", each.deliberation)
+        each.begin_again()
+    return found
 
 
 @app.periodic(cron="17 3 * * *")

@@ -1,4 +1,4 @@
-"""Event -> rows: the only writer of a deliberation's rows, together with those of its slots' calls.
+"""Event -> rows: the only writer of a deliberation's rows once it is stored, with those of its slots' calls.
 
 Functions that write are synchronous and short; a worker calls them off its loop. Each write carries the attempt that it
 was begun under, in the WHERE of its first statement: a worker that was replaced raises Stale, and none of it is done.
@@ -26,7 +26,7 @@ from council.core.events import (
     SynthesisFinished,
 )
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
-from council.models import Answer, Contribution, Deliberation, Review, Synthesis
+from council.models import Answer, Call, Contribution, Deliberation, Review, Synthesis
 from council.rows import Statement
 
 ATTEMPTS = 3
@@ -100,7 +100,16 @@ def claim(deliberation_id: Any) -> Claim | None:
     row = next(iter(taken), None)
     if row is None or row.status == Deliberation.Status.FAILED:
         return None
-    return _claim(row, _filled(row) if row.attempt > 1 else {})
+    if row.attempt == 1:
+        return _claim(row, {})
+    lost = row.calls.filter(state=Call.State.SENT, fence__lt=row.attempt)
+    lost.update(state=Call.State.ENDED, outcome=Outcome.FAILED, error="Its worker was lost.", ended=timezone.now())
+    return _claim(row, _filled(row))
+
+
+def holds(claim: Claim) -> bool:
+    """Whether nobody has taken the deliberation over since."""
+    return Deliberation.objects.filter(pk=claim.id, attempt=claim.attempt).exists()
 
 
 def _claim(row: Deliberation, filled: dict[Slot, Reply]) -> Claim:

@@ -7,7 +7,7 @@ and given back for each look at the rows.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
@@ -32,9 +32,6 @@ class Threads:
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that uses the ORM in one of the threads, and return or raise what it does."""
 
-        async def run_in(executor: ThreadPoolExecutor) -> T:
-            return await asyncio.get_running_loop().run_in_executor(executor, run)
-
         def run() -> T:
             try:
                 return function(*args, **kwargs)
@@ -44,12 +41,15 @@ class Threads:
                 raise
 
         if self._busy:
-            return await run_in(self._others)
+            return await asyncio.wrap_future(self._others.submit(run))
         self._busy = True
-        try:
-            return await run_in(self._first)
-        finally:
-            self._busy = False
+        working = self._first.submit(run)
+        # Not at the end of the waiting: who waits may be cancelled, and the thread works on.
+        working.add_done_callback(self._leave)
+        return await asyncio.wrap_future(working)
+
+    def _leave(self, _working: Future[object]) -> None:
+        self._busy = False
 
 
 in_thread = Threads(6, "council-db")

@@ -19,14 +19,11 @@ class Pages(ASGIHandler):
     def __init__(self) -> None:
         BaseHandler.__init__(self)  # without the asynchronous chain
         self.load_middleware(is_async=False)
-        # What these do is done in `_respond`; as receivers they would each time be a way to a thread and back.
+        # Each request's thread begins without a connection, and nobody counts queries; but to call these would be a way
+        # to a thread and back.
         for receiver in (reset_queries, close_old_connections):
             request_started.disconnect(receiver)
 
     async def get_response_async(self, request: Any) -> Any:
         """What the synchronous chain answers."""
-        return await sync_to_async(self._respond)(request)
-
-    def _respond(self, request: Any) -> Any:
-        close_old_connections()
-        return self.get_response(request)
+        return await sync_to_async(self.get_response)(request)

@@ -10,13 +10,20 @@ from typing import Any
 SLOW = 0.1
 """Seconds after which a request works on beside the next one: it waits for something, and nobody shall wait for it."""
 
+MOST = 12
+"""Requests that are worked on at all: each may have a connection to the database, of the pool's twenty."""
+
 
 def in_turns(application: Any) -> Any:
     """The ASGI application for HTTP, in turns."""
-    turns = asyncio.Semaphore(1)
+    turns, places = asyncio.Semaphore(1), asyncio.Semaphore(MOST)
 
     async def take_turns(scope: Any, receive: Any, send: Any) -> None:
-        await turns.acquire()
+        async with places:
+            await turns.acquire()
+            await work(scope, receive, send)
+
+    async def work(scope: Any, receive: Any, send: Any) -> None:
         over = False
 
         def end_turn() -> None:

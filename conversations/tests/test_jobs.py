@@ -1,6 +1,7 @@
 """A question goes straight to the worker of its own process, and through the queue where there is none."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -8,15 +9,16 @@ from time import monotonic, sleep
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection
+from django.db import OperationalError, connection
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
+from procrastinate.jobs import Job, Status
 
 from bench.provider import Provider
 from conversations import asking, jobs, tasks
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
-from council import rows
+from council import record, rows
 from council.models import Call, Deliberation, LanguageModel
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,8 +30,7 @@ PATIENCE = 20
 def _no_jobs():
     """The queue's tables are not emptied with those of models."""
     yield
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM procrastinate_jobs")
+    sql("DELETE FROM procrastinate_jobs")
 
 
 @pytest.fixture
@@ -46,6 +47,12 @@ def council(provider):
 @pytest.fixture
 def alice():
     return cast.alice()
+
+
+def sql(statement: str, *given) -> None:
+    """The queue's models are for reading alone."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, given)
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
@@ -204,3 +211,77 @@ def test_a_worker_that_goes_hands_it_on(alice, council, provider, monkeypatch):
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
     found = Deliberation.objects.get()
     assert (found.status, found.attempt) == ("complete", 2)
+
+
+def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, provider, monkeypatch):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    with worker(monkeypatch):
+        turn = asking.ask(alice, "What now?", council)
+        until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
+        provider.configure(tokens=20, tokens_per_second=0)
+        assert record.claim(turn.deliberation_id).attempt == 2
+        sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL")
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+    found = Deliberation.objects.get()
+    assert (found.status, found.attempt) == ("complete", 3)
+    # The rows of the calls that nobody heard the end of say so.
+    assert set(Call.objects.filter(fence__lt=3, purpose="answer").values_list("state", "outcome")) == {
+        ("ended", "failed")
+    }
+
+
+@pytest.mark.parametrize("lost", ["as it is stored", "its job"])
+def test_what_nobody_works_on_is_begun_again(alice, council, monkeypatch, lost):
+    monkeypatch.setattr(tasks, "LOOK_FOR_STALLED", 0.3)
+    with worker(monkeypatch) as mine:
+        if lost == "its job":
+            monkeypatch.setattr(mine, "give", lambda *_: None)
+            asking.ask(alice, "What now?", council)
+            sql("DELETE FROM procrastinate_jobs")
+        else:
+            execute = rows.execute
+
+            def break_off(statements):
+                done = execute(statements)
+                if any("INTO procrastinate_jobs" in statement for statement, _ in statements):
+                    raise OperationalError("the connection is lost")
+                return done
+
+            monkeypatch.setattr(rows, "execute", break_off)
+            with pytest.raises(OperationalError):
+                asking.ask(alice, "What now?", council)
+            monkeypatch.setattr(rows, "execute", execute)
+        until(lambda: not Deliberation.objects.get().unfinished, "the end")
+    assert Deliberation.objects.get().status == "complete"
+
+
+def test_the_person_who_asks_is_not_in_the_context_of_the_deliberation(alice, council, monkeypatch):
+    person = contextvars.ContextVar("person", default="nobody")
+    with worker(monkeypatch) as mine:
+        seen = []
+        monkeypatch.setattr(mine, "_begin", lambda *_: seen.append(person.get()))
+        monkeypatch.setattr(mine, "fetch_job", fetch_nothing)
+        person.set("Alice")
+        asking.ask(alice, "What now?", council)
+        until(lambda: seen, "the deliberation")
+    assert seen == ["nobody"]
+
+
+def test_it_ends_only_jobs_that_are_its_own(alice, council, monkeypatch):
+    with worker(monkeypatch) as mine:
+        monkeypatch.setattr(mine, "give", lambda *_: None)
+        asking.ask(alice, "What now?", council)
+        row = ProcrastinateJob.objects.get()
+        job = Job(id=row.pk, status="doing", queue=jobs.QUEUE, lock=None, queueing_lock=None, task_name=jobs.TASK)
+
+        def finish():
+            done = mine.finish_job(job, Status.SUCCEEDED, delete_job=True)
+            asyncio.run_coroutine_threadsafe(done, mine._loop).result(PATIENCE)
+
+        sql("UPDATE procrastinate_jobs SET worker_id = NULL")
+        finish()
+        assert ProcrastinateJob.objects.exists()
+        sql("UPDATE procrastinate_jobs SET worker_id = %s", mine.worker_id)
+        finish()
+        assert not ProcrastinateJob.objects.exists()

@@ -1,7 +1,9 @@
 """The page after any subset of frames, and a look, equals the page after a reload."""
 
+import asyncio
 import random
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -13,6 +15,7 @@ from conversations.consumers import ConversationConsumer
 from conversations.live import Live
 from conversations.tests import cast, dom
 from council import plans, record
+from council.core.errors import Stale
 from council.core.events import (
     AnswerFinished,
     Ended,
@@ -301,3 +304,48 @@ def test_what_is_folded_away_does_not_come_a_second_time():
     of_a_stranger = changes.since(turn.conversation, replace(second.known, stage=""))
     assert "an answer" in of_a_stranger.html
     assert "a critique" in of_a_stranger.html
+
+
+class Hanging:
+    """A channel layer that takes a message and never answers."""
+
+    asked = 0
+
+    async def group_send(self, _group, _message):
+        self.asked += 1
+        await asyncio.Event().wait()
+
+
+def test_a_channel_layer_that_hangs_is_left_alone_for_a_while(monkeypatch, caplog):
+    layer = Hanging()
+    monkeypatch.setattr(live, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(live, "_outage", live._Outage())
+    monkeypatch.setattr(live, "LAYER_SECONDS", 0.01)
+
+    async def tell_thrice():
+        for _ in range(3):
+            await live.tell(uuid4(), {"type": "changed"})
+
+    async_to_sync(tell_thrice)()
+    assert layer.asked == 1
+    assert [each.message for each in caplog.records] == ["The channel layer does not answer; pages look for themselves"]
+
+
+def test_it_takes_no_more_text_once_another_worker_has_taken_over(monkeypatch):
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+    slot = Slot(Stage.ANSWERING, 0)
+
+    async def play():
+        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        async with shown:
+            await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+            await live.in_thread(record.claim, turn.deliberation_id)
+            with pytest.raises(Stale):
+                await write(shown)
+
+    async def write(shown):
+        while True:
+            shown.grew(call_of(slot), "text")
+            await asyncio.sleep(0.01)
+
+    async_to_sync(play)()

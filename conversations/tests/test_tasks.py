@@ -22,8 +22,11 @@ from council.core.events import AnswerFinished, StageStarted
 from council.core.values import Mode, Outcome, Reply, Slot, Stage, Status
 from council.models import Answer, Call, Council, Deliberation, LanguageModel
 from council.providers.calling import Attempt
+from council.threads import Threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 20
 
 
 @pytest.fixture(scope="module")
@@ -326,3 +329,14 @@ def drop_connections() -> None:
     with psycopg.connect(**where("postgres")) as other:
         database = connection.settings_dict["NAME"]
         other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+
+
+async def test_a_thread_whose_waiter_has_gone_counts_as_busy_until_it_is_done():
+    threads, go = Threads(2, "test"), threading.Event()
+    waiting = asyncio.create_task(threads(go.wait))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    # Behind the first it would wait for ever.
+    assert await asyncio.wait_for(threads(lambda: "done"), PATIENCE) == "done"
+    go.set()

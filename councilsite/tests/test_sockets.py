@@ -101,3 +101,26 @@ async def _says(owner: WebsocketCommunicator, words: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while words not in json.loads(await owner.receive_from(PATIENCE))["content"]:
             pass
+
+
+@pytest.mark.parametrize("what", ["another question", "another title", "text that grows"])
+async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
+    if what == "text that grows":
+        monkeypatch.setattr(consumers, "RIGHT", 0.0)
+        monkeypatch.setattr(consumers, "LOOK", 0.1)
+        await Deliberation.objects.aupdate(status="running")
+    client = await sync_to_async(page_of)(conversation.owner)
+    owner = socket(conversation, client)
+    assert (await owner.connect(PATIENCE))[0]
+    await _says(owner, "What now?")
+    await sync_to_async(client.logout)()
+    if what == "text that grows":
+        said = await sync_to_async(message)("frame", conversation)
+        seen = []
+        while (output := await owner.receive_output(PATIENCE))["type"] == "websocket.send":
+            seen.append(output)
+            await live.tell(conversation.pk, said)
+    else:
+        await live.tell(conversation.pk, {"type": "asked" if what == "another question" else "titled"})
+        output = await owner.receive_output(PATIENCE)
+    assert output == {"type": "websocket.close", "code": consumers.NOT_FOUND}

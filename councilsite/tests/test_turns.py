@@ -78,3 +78,17 @@ async def test_one_that_fails_or_is_given_up_ends_its_turn(monkeypatch):
     await asyncio.gather(left, return_exceptions=True)
     site.let_go("/next")
     await asyncio.wait_for(site.ask("/next"), PATIENCE)
+
+
+async def test_not_even_slow_ones_are_worked_on_without_end(monkeypatch):
+    monkeypatch.setattr(turns, "SLOW", 0.01)
+    monkeypatch.setattr(turns, "MOST", 2)
+    site = Site()
+    asked = [site.ask(path) for path in ("/a", "/b", "/c")]
+    while len(site.begun) < 2:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert site.begun == ["/a", "/b"]
+    for path in ("/a", "/b", "/c"):
+        site.let_go(path)
+    await asyncio.gather(*asked)
