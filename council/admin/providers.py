@@ -100,6 +100,8 @@ class ProviderForm(forms.ModelForm):
                 "new_key",
                 _("This is another host than before. Enter the key again, so that it goes there knowingly."),
             )
+        if new_key and self.errors:
+            self.add_error("new_key", _("The key is never shown again, and so not kept here either: enter it again."))
         return given
 
     def save(self, commit: bool = True) -> Provider:  # noqa: FBT001, FBT002  # Django's signature

@@ -110,6 +110,9 @@ def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
             body["reasoning"] = {"effort": endpoint.effort}
     elif endpoint.effort:
         body["reasoning_effort"] = endpoint.effort
+    if endpoint.kind == "practice" and request.schema is None:
+        # Else so small a model says its first sentence again and again. A ballot says the same labels for a reason.
+        body["repeat_penalty"], body["repeat_last_n"] = 1.15, 256
     return body
 
 

@@ -53,6 +53,11 @@ class TestTheKey:
         assert "Either enter a key or remove the stored one." in errors(response)
         assert "sk-another-key" not in page(response)
 
+    def test_a_form_that_is_refused_says_that_the_key_is_to_be_entered_again(self, admin):
+        response = admin.post(url(Provider, "add"), provider_form(new_key="sk-another-key", address="nowhere"))
+        assert "enter it again" in response.text
+        assert "sk-another-key" not in response.text
+
     @pytest.mark.parametrize("key", ["sk-“quoted”", "sk-two words", "sk-\ttab", "ключ"])
     def test_what_cannot_be_a_key_is_refused_and_not_repeated(self, admin, provider, key):
         response = save(admin, provider, provider_form(new_key=key))

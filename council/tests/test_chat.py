@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -57,6 +58,12 @@ class TestWhatIsSent:
         assert chat.payload(endpoint(kind="openrouter", effort="low"), REQUEST)["reasoning"] == {"effort": "low"}
         assert chat.payload(endpoint(kind="openai", effort="low"), REQUEST)["reasoning_effort"] == "low"
         assert "reasoning" not in chat.payload(endpoint(kind="openrouter"), REQUEST)
+
+    def test_the_practice_model_is_kept_from_saying_the_same_again_but_in_a_ballot(self):
+        answer = replace(REQUEST, schema=None)
+        assert chat.payload(endpoint(kind="practice"), answer)["repeat_penalty"] > 1
+        assert "repeat_penalty" not in chat.payload(endpoint(kind="practice"), REQUEST)
+        assert "repeat_penalty" not in chat.payload(endpoint(), answer)
 
     def test_openrouter_is_asked_for_its_cost(self):
         assert chat.payload(endpoint(kind="openrouter"), REQUEST)["usage"] == {"include": True}
