@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -33,8 +34,8 @@ SETTLE = 1.0
 LOOK = 3.0
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
-RIGHT = 10.0
-"""Seconds for which the answer holds that somebody may see the conversation: who signs out is shown out by then."""
+RIGHT = 30.0
+"""Seconds for which the answer holds, at most, that somebody may see the conversation, while text comes."""
 
 NOT_FOUND = 4404
 NOTHING = Known(0, 0)
@@ -105,7 +106,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
         """The conversation has another title."""
-        self.visible_until = 0.0  # a page may have been open for hours
+        self.visible = None  # a page may have been open for hours
         await self._update()
 
     async def asked(self, message: dict[str, Any]) -> None:
@@ -135,8 +136,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await asyncio.sleep(SETTLE)
         while self.joined:
             now = monotonic()
-            due = now - self.heard >= LOOK or now >= self.visible_until
-            if self.known is NOTHING or (self.unfinished and due):
+            if now >= self.visible_until:
+                self.visible = None
+            if self.known is NOTHING or (self.unfinished and (self.visible is None or now - self.heard >= LOOK)):
                 try:
                     await self._update()
                 except Exception:
@@ -153,9 +155,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(data).decode())
 
     def _changes(self) -> Changes | None:
-        if self.visible is None or monotonic() >= self.visible_until:
+        if self.visible is None:
             person = person_of(self.scope["cookies"])
-            self.visible_until = monotonic() + RIGHT
+            # Not all at the same moment where many began together.
+            self.visible_until = monotonic() + random.uniform(RIGHT / 2, RIGHT)  # noqa: S311  # nothing secret
             self.visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))
