@@ -27,8 +27,9 @@ PATIENCE = 20
 
 
 @pytest.fixture(autouse=True)
-def _no_jobs():
-    """The queue's tables are not emptied with those of models."""
+def _no_jobs(transactional_db):
+    """The queue's tables are not emptied with those of models, neither here nor in the tests before."""
+    sql("DELETE FROM procrastinate_jobs")
     yield
     sql("DELETE FROM procrastinate_jobs")
 
