@@ -12,7 +12,8 @@ from councilsite.postgres import DATABASE, USER, socket_directory
 # A connection that died without a word is noticed within a minute.
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 PATIENCE = 10  # seconds
-POOL = {"min_size": 1, "max_size": 20, "timeout": PATIENCE}
+# Twelve threads of pages, six of the worker and one for drawing keep one each.
+POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 
 
 class Unreachable(Exception):

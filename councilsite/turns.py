@@ -11,7 +11,7 @@ SLOW = 0.1
 """Seconds after which a request works on beside the next one: it waits for something, and nobody shall wait for it."""
 
 MOST = 12
-"""Requests that are worked on at all: each may have a connection to the database, of the pool's twenty."""
+"""Requests that are worked on at all: each has a thread, and that a connection to the database."""
 
 
 def in_turns(application: Any) -> Any:
