@@ -1,6 +1,5 @@
 """From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
 
-import time
 from dataclasses import replace
 from uuid import UUID, uuid4, uuid5
 
@@ -10,7 +9,6 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from conversations import jobs, titles
-from conversations.live import TO_GO_OUT
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
 from council import call_rows, calls, plans, record, rows
@@ -138,7 +136,6 @@ def _begin(turn: Turn, first: Statement, worker: jobs.GivenJobs) -> int:
     _, _, written, job, *sent = rows.execute([first, *_inserts(turn), worker.doing(arguments), *sending])
     to_go_out = {call.slot: row for call, row in zip(new, call_rows.sent(new, sent), strict=True) if call.slot}
     worker.give(arguments, replace(claim, sent=to_go_out), job.rows[0][0])
-    time.sleep(TO_GO_OUT)  # a thread that goes on would take the interpreter from the calls
     return written.rows[0][0]
 
 

@@ -15,7 +15,13 @@ from conversations import presenting, reading
 from conversations.models import Conversation
 from conversations.reading import TurnRows
 from conversations.showing import TurnView
+from council.models import Deliberation
 from council.rows import Statement
+from council.threads import Threads
+
+# What changed is drawn in one thread: it is work of the processor, and where many pages change at the same moment the
+# deliberations themselves must not wait for it.
+drawing = Threads(1, "drawing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +66,24 @@ def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known
     for rows in turns:
         if rows.turn.pk != known.turn:
             parts.append(_partial("#turns", "beforeend", _turn(presenting.view(rows))))
-        elif rows.deliberation.layout > known.revision:
-            view = presenting.view(rows)
-            parts.append(_partial(f"#{view.id}", "outerMorph", _turn(view, known.stage)))
         elif rows.deliberation.revision > known.revision:
-            parts += _changed(presenting.view(rows), known.revision)
+            parts += _steps(rows, known.revision, known.stage)
     if not turns:
         return Changes("".join(parts), Known(known.turn, known.revision, conversation.title), "", unfinished=False)
     last, deliberation = turns[-1].turn, turns[-1].deliberation
     if parts:
-        state = {"unfinished": deliberation.unfinished}
-        parts.append(render_to_string("conversations/_composer_state.html", state))
+        parts.append(_composer_state(deliberation))
     return Changes(
         "".join(parts),
         Known(last.pk, deliberation.revision, conversation.title, deliberation.stage),
         deliberation.id.hex,
         unfinished=deliberation.unfinished,
     )
+
+
+def step(rows: TurnRows, before: int, had: str) -> str:
+    """HTML for whoever has all of a turn up to the revision `before`, when its deliberation was in the stage `had`."""
+    return "".join(_steps(rows, before, had)) + _composer_state(rows.deliberation)
 
 
 def known_from(query: QueryDict) -> Known:
@@ -90,6 +97,17 @@ def known_from(query: QueryDict) -> Known:
 
 def _turn(view: TurnView, had: str = "") -> str:
     return render_to_string("conversations/_turn.html", {"view": view, "had": had})
+
+
+def _steps(rows: TurnRows, before: int, had: str) -> list[str]:
+    view = presenting.view(rows)
+    if rows.deliberation.layout > before:
+        return [_partial(f"#{view.id}", "outerMorph", _turn(view, had))]
+    return _changed(view, before)
+
+
+def _composer_state(deliberation: Deliberation) -> str:
+    return render_to_string("conversations/_composer_state.html", {"unfinished": deliberation.unfinished})
 
 
 def _changed(view: TurnView, revision: int) -> list[str]:

@@ -15,18 +15,13 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import QueryDict
 
 from accounts.sessions import person_of
-from conversations.changes import Changes, Known, known_from, look
-from conversations.live import group_of
+from conversations.changes import Changes, Known, drawing, known_from, look
 from conversations.models import Conversation
+from conversations.viewers import group_of
 from council import rows
 from council.rows import Statement
-from council.threads import Threads
 
 logger = logging.getLogger(__name__)
-
-# Viewers are brought up to date in one thread: it is work of the processor, and where many pages change at the same
-# moment the deliberations themselves must not wait for it.
-read = Threads(1, "viewers")
 
 SETTLE = 1.0
 """Seconds until the first look: a page was whole when it was loaded, and whatever it hears makes it look before."""
@@ -87,7 +82,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """Actions are form posts. What comes here is dropped."""
 
     async def frame(self, message: dict[str, Any]) -> None:
-        """Text that grew; see `conversations.live` for the numbers."""
+        """Text that grew; see `conversations.growing` for the numbers."""
         self.heard = monotonic()
         needed = max(message["changed"], message["base"])
         if message["deliberation"] != self.deliberation or self.known.revision < needed:
@@ -99,10 +94,27 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self._send(html)
 
     async def changed(self, message: dict[str, Any]) -> None:
-        """Something other than text changed."""
+        """Something other than text changed; the message has it drawn for whoever has all that came before it."""
         self.heard = monotonic()
-        if message["deliberation"] != self.deliberation or message["revision"] > self.known.revision:
-            await self._update()
+        async with self.updating:
+            if message["deliberation"] == self.deliberation and message["revision"] <= self.known.revision:
+                return
+            if self._in_step(message):
+                known = replace(self.known, revision=message["revision"], stage=message["stage"])
+                self.known, self.unfinished = known, message["unfinished"]
+                await self._send(message["html"])
+                return
+        await self._update()
+
+    def _in_step(self, message: dict[str, Any]) -> bool:
+        """Whether the page lacks nothing but this, and its right to see it was asked for not long ago."""
+        return (
+            bool(message["html"])
+            and message["deliberation"] == self.deliberation
+            and message["before"] <= self.known.revision
+            and message["had"] == self.known.stage
+            and self.visible is not None
+        )
 
     async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
         """The conversation has another title."""
@@ -116,7 +128,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
         async with self.updating:
-            changes = await read(self._changes)
+            changes = await drawing(self._changes)
             if changes is None:
                 self.deliberation = ""
                 await self._leave()

@@ -8,6 +8,7 @@ and another begins it again.
 import asyncio
 import contextlib
 import contextvars
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from council.rows import Statement
 
 QUEUE = "deliberations"
 TASK = "deliberate"
+TURNS_TO_GO_OUT = 5  # of the loop
+TO_GO_OUT = 0.05  # seconds at most, where the loop is busy
 MOST_GIVEN = 8  # that wait here for a place; more than these any worker may have
 
 # The worker may just be going: its job is then without one, and soon somebody else's.
@@ -72,14 +75,21 @@ class GivenJobs(JobManager):
         return _DOING, [QUEUE, TASK, Jsonb(arguments.as_json()), self.worker_id]
 
     def give(self, arguments: Arguments, claim: Claim, job_id: int) -> None:
-        """Begin a deliberation whose job is stored as `doing`. From any thread; does not wait."""
-        # In the worker's context: that of the request holds the person who asks, and their language.
-        self._loop.call_soon_threadsafe(self._take, arguments, claim, job_id, context=self._context.copy())
+        """Begin a deliberation whose job is stored as `doing`. From any thread; waits until its calls go out.
 
-    def _take(self, arguments: Arguments, claim: Claim, job_id: int) -> None:
+        A thread that goes on would take the interpreter from them.
+        """
+        begun = threading.Event()
+        # In the worker's context: that of the request holds the person who asks, and their language.
+        self._loop.call_soon_threadsafe(self._take, arguments, claim, job_id, begun, context=self._context.copy())
+        begun.wait(TO_GO_OUT)
+
+    def _take(self, arguments: Arguments, claim: Claim, job_id: int, begun: threading.Event) -> None:
         if self._look is None:
+            begun.set()
             return  # it has stopped; without a worker the job goes to the next one
         self._begin(arguments.conversation, claim)
+        self._turn(TURNS_TO_GO_OUT, begun)
         self._given.append(
             Job(
                 id=job_id,
@@ -94,6 +104,13 @@ class GivenJobs(JobManager):
         )
         notification: Any = {"type": "job_inserted", "job_id": job_id}
         self._looking = asyncio.ensure_future(self._look(channel="", notification=notification))
+
+    def _turn(self, left: int, begun: threading.Event) -> None:
+        """Once the loop has turned so often the first calls are out: a task each, and one for their bytes."""
+        if left:
+            self._loop.call_soon(self._turn, left - 1, begun)
+        else:
+            begun.set()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """The next job."""

@@ -3,39 +3,34 @@
 Text that grows is shown in frames, one for the whole deliberation: a slot's first sign of life and its first text at
 once, then at most one in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes
 about a millisecond and all of them may have a sixth of the loop's time (SHARE). About once in CHECKPOINT seconds the
-texts are written to their rows. Channel layers lose messages in silence, so a frame stands alone: it holds all that
-grew since the checkpoint before the last one. Events other than growth travel as a bare notice of the new revision;
-each viewer's consumer reads the rows.
-
-What a consumer needs to know of a frame, numbers being revisions of the deliberation:
-
-- `revision`: how far the rows were when it was made.
-- `changed`: when something other than text last changed; whoever has less must read the rows first.
-- `base`: whoever has less than this cannot use the frame.
-- `checkpoint`: the last checkpoint. `tail` is for whoever has it, `full` for the others.
+texts are written to their rows. What other events change is drawn once, while it is written, for all viewers who have
+what came before it; whoever lacks more reads the rows.
 """
 
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import replace
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from channels.layers import get_channel_layer
 from django.db import InterfaceError, OperationalError
-from django.utils.translation import gettext as _
 
-from conversations.markdown import LiveText
-from conversations.naming import rewriter, slot_id
+from conversations import changes, reading
+from conversations.growing import GrowingTexts
+from conversations.reading import TurnRows
+from conversations.viewers import tell
+from council import written
 from council.call_rows import CallEnd, NewCall, SentCall
-from council.core import ballots
+from council.core.errors import Stale
 from council.core.events import Event, StageStarted
-from council.core.values import Plan, Slot, Stage, Status
-from council.models import Contribution
+from council.core.values import Status
+from council.models import Deliberation
 from council.record import Claim, Recorder
 from council.threads import in_thread
+from council.written import Change
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +40,11 @@ SHARE = 0.006  # and at least this for each deliberation that the process shows,
 SLOWEST = 0.5  # up to this
 TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
-TO_GO_OUT = 0.003  # for calls whose rows are written; a thread that writes would take the interpreter from them
 AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
 PATIENCE = 60.0  # with a database that is away
-LAYER_SECONDS = 0.5  # for a message to the channel layer
-LAYER_PAUSE = 5.0  # after one that took longer
 
-EARLY = 20  # pieces of a review among which its critique is looked for
+TURNS_TO_GO_OUT = 3  # of the loop, for calls whose rows are written
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
@@ -64,60 +56,11 @@ async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
     return event.is_set()
 
 
-def group_of(conversation_id: UUID) -> str:
-    """The channel group of everyone who looks at a conversation."""
-    return f"conversation.{conversation_id.hex}"
+class _Drawing(NamedTuple):
+    """What is said of a change once it is written, and its HTML to come."""
 
-
-@dataclass(slots=True)
-class _Outage:
-    """Until when the channel layer is taken to be away. That is said once, and not for each frame."""
-
-    begun: bool = False
-    until: float = 0.0
-
-
-_outage = _Outage()
-
-
-async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
-    """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too.
-
-    One that hangs is left alone for a while: what is recorded must not wait for it.
-    """
-    if monotonic() < _outage.until:
-        return
-    try:
-        layer: Any = get_channel_layer()
-        async with asyncio.timeout(LAYER_SECONDS):
-            await layer.group_send(group_of(conversation_id), message)
-        _outage.begun = False
-    except TimeoutError:
-        _outage.until = monotonic() + LAYER_PAUSE
-        if not _outage.begun:
-            logger.warning("The channel layer does not answer; pages look for themselves")
-        _outage.begun = True
-    except Exception:  # whatever the layer's client raises, a deliberation goes on without it
-        if not _outage.begun:
-            logger.warning("The channel layer takes no messages; pages look for themselves", exc_info=True)
-        _outage.begun = True
-
-
-@dataclass(slots=True)
-class _Growing:
-    """A slot whose text grows on the page. Marks are counts of closed blocks: at the last checkpoint, and before it."""
-
-    live: LiveText
-    raw: list[str] = field(default_factory=list)
-    shown: int = 0
-    pieces: int = 0
-    mark: int = 0
-    mark_before: int = 0
-    changed_at: int = 0
-    readable: bool = False
-    grown: bool = False
-    full: str = ""
-    tail: str = ""
+    message: dict[str, Any]
+    html: asyncio.Future[str]
 
 
 class Live:
@@ -135,8 +78,7 @@ class Live:
     def __init__(self, conversation_id: UUID, claim: Claim) -> None:
         self.conversation_id = conversation_id
         self.recorder = Recorder(claim)
-        self._plan: Plan = claim.plan
-        self._growing: dict[Slot, _Growing] = {}
+        self._texts = GrowingTexts(claim.id, claim.plan, claim.revision)
         self._events: list[Event] = []
         self._calls: list[tuple[NewCall, asyncio.Future[SentCall]]] = []
         self._written = dict(claim.sent)
@@ -146,10 +88,10 @@ class Live:
         self._urgent = asyncio.Event()  # it is worth a frame before its time
         self._waited_for = asyncio.Event()  # a call waits for its row, or the end for its events
         self._changed = claim.revision
-        self._told = 0
-        self._checkpoint = self._base = claim.revision
+        self._rows: TurnRows | None = None  # as they are written; read before the first write
+        self._drawings: deque[_Drawing] = deque()
+        self._spent: list[int] = []  # since then, by calls that fill no slot
         self._checkpointed = monotonic()
-        self._generation = 0
         self._worker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -170,9 +112,7 @@ class Live:
             raise self._error
         if isinstance(event, StageStarted):
             self.recorder.begin(event)
-            for seat in event.seats:
-                slot = Slot(event.stage, seat)
-                self._growing[slot] = _Growing(LiveText(rewriter(self._plan, slot)))
+            self._texts.begin(event)
         self._events.append(event)
         self._urgent.set()
         self._woken.set()
@@ -198,27 +138,18 @@ class Live:
         slot = call.slot
         assert slot is not None  # noqa: S101  # a deliberation's calls all have one
         self.recorder.grew(slot, text)
-        growing = self._growing[slot]
-        growing.pieces += 1
-        growing.changed_at = self._generation
-        growing.grown = True
-        if text:
-            growing.raw.append(text)
-        if not growing.readable and self._begins(slot, growing):
+        if self._texts.grew(slot, text):
             self._urgent.set()
         self._woken.set()
-
-    def _begins(self, slot: Slot, growing: _Growing) -> bool:
-        """Whether this is the first sign of life, or the first that people can read; both are shown at once."""
-        if slot.stage is Stage.REVIEWING and growing.pieces <= EARLY:
-            growing.readable = bool(ballots.critique("".join(growing.raw)))
-        else:
-            growing.readable = bool(growing.raw)
-        return growing.readable or growing.pieces == 1
 
     async def ended(self, end: CallEnd) -> None:
         """Record it together with the event that it brings."""
         self.recorder.call_ended(end)
+
+    def spent(self, end: CallEnd) -> None:
+        """A call that fills no slot, and whose rows others write, has ended."""
+        if self._rows and end.usage and end.usage.cost is not None:
+            self._spent.append(end.usage.cost)
 
     async def finish(self) -> None:
         """Record and show all that was told. Raises what kept it from being recorded."""
@@ -233,8 +164,7 @@ class Live:
         """End the deliberation before its end, with what had come, and show that."""
         await self._end()
         await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
-        self._changed = self.recorder.revision
-        await self._notify()
+        await tell(self.conversation_id, self._notice(self.recorder.revision, ""))
 
     async def _end(self) -> None:
         self._ending = True
@@ -277,6 +207,7 @@ class Live:
             if not self._ending:
                 await self._learn()
                 await _wait(self._urgent, min(SLOWEST, max(INTERVAL, Live.count * SHARE)))
+        await self._tell_changes(wait=True)
 
     def _give_up(self, error: Exception) -> None:
         self._error = error
@@ -294,24 +225,61 @@ class Live:
             for (_call, sent), row in zip(calls, rows, strict=True):
                 if not sent.done():  # it was stopped meanwhile
                     sent.set_result(row)
-            await asyncio.sleep(TO_GO_OUT)
+            for _ in range(TURNS_TO_GO_OUT):  # a thread that goes on would take the interpreter from them
+                await asyncio.sleep(0)
         if self._events:
             events = list(self._events)
-            await in_thread(self.recorder.write, events)
+            await self._write_change(self.recorder.change(events))
             del self._events[: len(events)]
-            self._changed = self.recorder.revision
             for event in events:
                 self._follow(event)
         if monotonic() - self._checkpointed >= CHECKPOINT:
             await self._write_checkpoint()
 
+    async def _write_change(self, change: Change) -> None:
+        """Write it, and have it drawn meanwhile: the drawing is shown once both are done."""
+        before = self._rows or await in_thread(reading.of_deliberation, self.conversation_id, self.recorder.id)
+        if before is None:
+            raise Stale
+        rows = written.after(before, change)
+        shown = replace(rows, cost=sum(self._spent, rows.cost or 0)) if self._spent else rows
+        html = asyncio.ensure_future(self._draw(shown, self._changed, before.deliberation.stage))
+        try:
+            await in_thread(self.recorder.write, change)
+        except BaseException:
+            html.cancel()
+            raise
+        notice = self._notice(change.revision, before.deliberation.stage, rows.deliberation)
+        self._drawings.append(_Drawing(notice, html))
+        html.add_done_callback(lambda _: self._hurry())
+        self._rows, self._changed = rows, change.revision
+
+    async def _draw(self, rows: TurnRows, before: int, had: str) -> str:
+        try:
+            return await changes.drawing(changes.step, rows, before, had)
+        except Exception:
+            logger.exception("A change of deliberation %s was not drawn", self.recorder.id)
+            return ""
+
+    def _notice(self, revision: int, had: str, deliberation: Deliberation | None = None) -> dict[str, Any]:
+        """What viewers hear of a change, without its HTML; that whoever has more than `before` and `had` can use."""
+        return {
+            "type": "changed",
+            "deliberation": self.recorder.id.hex,
+            "revision": revision,
+            "before": self._changed,
+            "had": had,
+            "stage": deliberation.stage if deliberation else "",
+            "unfinished": deliberation.unfinished if deliberation else False,
+            "html": "",
+        }
+
     def _follow(self, event: Event) -> None:
         """Keep the texts that grow in step with what was recorded."""
         if isinstance(event, StageStarted):
-            self._checkpoint = self._base = self.recorder.revision
+            self._texts.begun(self.recorder.revision)
         else:
-            for slot in [slot for slot in self._growing if slot not in self.recorder.growing]:
-                del self._growing[slot]
+            self._texts.keep(self.recorder.growing)
 
     async def _learn(self) -> None:
         if self.recorder.taught:
@@ -322,21 +290,19 @@ class Live:
 
     async def _show(self) -> None:
         try:
-            await self._notify()
-            if frame := self._frame():
+            if await self._tell_changes() and (frame := self._texts.frame(self.recorder.revision, self._changed)):
                 await tell(self.conversation_id, frame)
         except Exception:
             # The deliberation goes on and its end is recorded; viewers look at the rows meanwhile.
             logger.exception("A frame of deliberation %s was not made", self.recorder.id)
 
-    async def _notify(self) -> None:
-        """Say that something other than text changed, unless that was said."""
-        if self._told == self._changed:
-            return
-        self._told = self._changed
-        await tell(
-            self.conversation_id, {"type": "changed", "deliberation": self.recorder.id.hex, "revision": self._changed}
-        )
+    async def _tell_changes(self, *, wait: bool = False) -> bool:
+        """Show what is drawn, in its order; whether that is all. What grows after it is shown after it."""
+        while self._drawings and (wait or self._drawings[0].html.done()):
+            notice, html = self._drawings[0]
+            await tell(self.conversation_id, {**notice, "html": await html})
+            self._drawings.popleft()
+        return not self._drawings
 
     def _next_checkpoint(self) -> float | None:
         """Seconds until what grew is written, though nothing more comes; None where all is written."""
@@ -349,65 +315,7 @@ class Live:
         snapshot = self.recorder.snapshot()
         if not snapshot:
             return
-        marks = {slot: len(self._advance(slot, each).closed) for slot, each in self._growing.items()}
-        self._generation += 1
-        await in_thread(self.recorder.checkpoint, snapshot)
-        self._base, self._checkpoint = self._checkpoint, self.recorder.revision
-        for slot, growing in self._growing.items():
-            growing.mark_before, growing.mark = growing.mark, marks.get(slot, growing.mark)
-            growing.grown = True
-
-    def _advance(self, slot: Slot, growing: _Growing) -> LiveText:
-        """Give the renderer what came since; of a review only its critique is for people."""
-        if growing.raw:
-            if slot.stage is Stage.REVIEWING:
-                growing.raw = ["".join(growing.raw)]
-                critique = ballots.critique(growing.raw[0])
-                growing.live.feed(critique[growing.shown :])
-                growing.shown = max(growing.shown, len(critique))
-            else:
-                growing.live.feed("".join(growing.raw))
-                growing.raw.clear()
-        growing.live.advance()
-        return growing.live
-
-    def _frame(self) -> dict[str, Any] | None:
-        """All that grew since the checkpoint before the last; None if nothing did since the last frame."""
-        if not any(growing.grown for growing in self._growing.values()):
-            return None
-        full, tail = [], []
-        for slot, growing in self._growing.items():
-            if growing.changed_at < self._generation - 1 or not growing.pieces:
-                continue
-            if growing.grown:
-                growing.grown = False
-                self._render(slot, growing)
-            full.append(growing.full)
-            tail.append(growing.tail)
-        return {
-            "type": "frame",
-            "deliberation": self.recorder.id.hex,
-            "revision": self.recorder.revision,
-            "changed": self._changed,
-            "base": self._base,
-            "checkpoint": self._checkpoint,
-            "full": "".join(full),
-            "tail": "".join(tail),
-        }
-
-    def _render(self, slot: Slot, growing: _Growing) -> None:
-        live = self._advance(slot, growing)
-        name = slot_id(self.recorder.id, slot)
-        open_end = "".join(live.closed[growing.mark :]) + live.tail()
-        tokens = _("%(count)s tok") % {"count": growing.pieces}
-        word = (Contribution.State.WRITING if live.text or growing.raw else Contribution.State.THINKING).label
-        state = (
-            f'<hx-partial hx-target="#{name}-state" hx-swap="textContent">{word}</hx-partial>'
-            f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{tokens}</hx-partial>'
-        )
-        growing.full = (
-            f'<hx-partial hx-target="#{name}-open" hx-swap="outerHTML">'
-            f"{''.join(live.closed[growing.mark_before : growing.mark])}"
-            f'<div id="{name}-open">{open_end}</div></hx-partial>{state}'
-        )
-        growing.tail = f'<hx-partial hx-target="#{name}-open" hx-swap="innerHTML">{open_end}</hx-partial>{state}'
+        marks = self._texts.marks()
+        change = await in_thread(self.recorder.checkpoint, snapshot)
+        self._rows = self._rows and written.after(self._rows, change)
+        self._texts.checkpointed(marks, self.recorder.revision)

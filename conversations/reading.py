@@ -4,13 +4,14 @@ Every viewer reads them each time that something changes, and waits for its next
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from conversations.models import Conversation, Turn
 from council import rows
 from council.models import Answer, Call, Deliberation, Review, Synthesis
 from council.rows import Result, Statement
+from council.written import DeliberationRows
 
 _TURN, _DELIBERATION, _CALL = (model._meta.db_table for model in (Turn, Deliberation, Call))
 
@@ -32,16 +33,11 @@ _LACKING = f"""
 _COSTS = f"SELECT deliberation_id, sum(cost) FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id"  # noqa: S608  # own names
 
 
-@dataclass(slots=True)
-class TurnRows:
-    """A turn, its deliberation, and what the slots of that hold, members in their order. `cost`: of all its calls."""
+@dataclass(slots=True, kw_only=True)
+class TurnRows(DeliberationRows):
+    """A turn, and its deliberation with what belongs to that."""
 
     turn: Turn
-    deliberation: Deliberation
-    answers: list[Answer] = field(default_factory=list)
-    reviews: list[Review] = field(default_factory=list)
-    synthesis: Synthesis | None = None
-    cost: int | None = None
 
 
 def turns(conversation_id: UUID, first: int = 0, revision: int = 0) -> list[TurnRows]:
@@ -62,6 +58,12 @@ def look(
     return rows.instances(Conversation, found.rows)[0], _put_together(others)
 
 
+def of_deliberation(conversation_id: UUID, deliberation_id: UUID) -> TurnRows | None:
+    """The turn of one deliberation; None: it has been removed."""
+    turn = Turn.objects.filter(deliberation=deliberation_id).values_list("pk", flat=True).first()
+    return next(iter(turns(conversation_id, turn)), None) if turn else None
+
+
 def _statements(conversation_id: UUID, first: int, revision: int) -> list[Statement]:
     lacking = (conversation_id, first, first, revision)
     in_order = f"WHERE {_LACKING} ORDER BY seat"
@@ -80,7 +82,7 @@ def _put_together(results: Sequence[Result]) -> list[TurnRows]:
     of_turns = rows.instances(Turn, [row[:width] for row in found.rows])
     deliberations = rows.instances(Deliberation, [row[width:] for row in found.rows])
     by_deliberation = {
-        deliberation.pk: TurnRows(turn, deliberation)
+        deliberation.pk: TurnRows(turn=turn, deliberation=deliberation)
         for turn, deliberation in zip(of_turns, deliberations, strict=True)
     }
     # A turn that came between two of these statements is there the next time.

@@ -16,8 +16,9 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from conversations import deleting, jobs, titles
-from conversations.live import Live, tell
+from conversations.live import Live
 from conversations.models import Conversation
+from conversations.viewers import tell
 from conversations.working import STALLED
 from council import calls, record
 from council.core.deliberate import deliberate
@@ -69,10 +70,11 @@ async def lifespan() -> AsyncIterator[None]:
 
 def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
     """Begin a deliberation that this process has claimed. On the worker's loop; its job waits for the end."""
+    live = Live(conversation_id, claim)
     _running[claim.id] = running = _Running(
         claim,
-        asyncio.create_task(_deliberate(conversation_id, claim)),
-        None if claim.plan.history else asyncio.create_task(_title(conversation_id, claim)),
+        asyncio.create_task(_deliberate(claim, live)),
+        None if claim.plan.history else asyncio.create_task(_title(claim, live)),
     )
     return running
 
@@ -108,8 +110,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
             del _running[key]
 
 
-async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
-    async with Live(conversation_id, claim) as live:
+async def _deliberate(claim: record.Claim, live: Live) -> None:
+    async with live:
         asker = calls.Asker(claim, live)
         try:
             await deliberate(claim.plan, asker.ask, live.emit)
@@ -130,12 +132,13 @@ async def _deliberate(conversation_id: UUID, claim: record.Claim) -> None:
                     await _failed(live, cause)
 
 
-async def _title(conversation_id: UUID, claim: record.Claim) -> None:
+async def _title(claim: record.Claim, live: Live) -> None:
     """Give a conversation a title from its first question. It may fail: the question's start stays."""
+    conversation_id = live.conversation_id
     try:
         await asyncio.sleep(TITLE_AFTER)
         untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
-        title = await titles.suggest(claim) if await in_thread(untitled.exists) else ""
+        title = await titles.suggest(claim, live.spent) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
             await tell(conversation_id, {"type": "titled"})
     except Exception:

@@ -1,8 +1,11 @@
 """Titles of conversations, by the cheapest model of the council that answers."""
 
+from collections.abc import Callable
+
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH
 from council import calls, plans
+from council.call_rows import CallEnd
 from council.core import prompts
 from council.core.values import Outcome
 from council.models import Call
@@ -18,8 +21,8 @@ def from_question(question: str) -> str:
     return words if len(words) <= 60 else words[:60].rsplit(" ", 1)[0] + "…"
 
 
-async def suggest(claim: Claim) -> str:
-    """A title from a model, for the question of a deliberation; empty where none came."""
+async def suggest(claim: Claim, heard: Callable[[CallEnd], None]) -> str:
+    """A title from a model, for the question of a deliberation; empty where none came. `heard` is told of the call."""
     plan = claim.plan
     models = [plans.model_of(claim.stored, seat) for seat in range(-1, len(plan.members))]
     index = min(range(len(models)), key=lambda each: (models[each].output_price or 0, each))
@@ -30,7 +33,7 @@ async def suggest(claim: Claim) -> str:
         seat.tokens_per_byte,
         request,
         purpose=Call.Purpose.TITLE,
-        journal=calls.Rows(claim.id, claim.attempt),
+        journal=calls.Rows(claim.id, claim.attempt, heard),
     )
     return _tidy(reply.text) if reply.outcome is Outcome.COMPLETE else ""
 

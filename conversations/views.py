@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from conversations import asking, changes, deleting, live, presenting, reading, showing
+from conversations import asking, changes, deleting, presenting, reading, showing, viewers
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
 from council import plans
@@ -83,7 +83,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if not wrong:
         found.title = title
         Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
-        async_to_sync(live.tell)(found.pk, {"type": "titled"})
+        async_to_sync(viewers.tell)(found.pk, {"type": "titled"})
     if request.htmx:
         context = {"each": found, "page": _page(request), "acted": True, "typed_title": typed, "wrong_title": wrong}
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
@@ -145,7 +145,7 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
         return _conversation_page(request, conversation, error=str(refused), status=status)
     if conversation is None:
         return redirect(turn.conversation)
-    async_to_sync(live.tell)(turn.conversation_id, {"type": "asked"})
+    async_to_sync(viewers.tell)(turn.conversation_id, {"type": "asked"})
     return redirect(f"{conversation.get_absolute_url()}#{presenting.turn_id(turn.deliberation)}")
 
 

@@ -6,7 +6,7 @@ that is asked of a provider goes this way, a title and an administrator's test c
 
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,11 +84,14 @@ class Journal(Protocol):
 
 
 class Rows:
-    """A journal that writes at once and shows nothing: of a title, of a test call."""
+    """A journal that writes at once and shows nothing: of a title, of a test call. `heard` is told of each end."""
 
-    def __init__(self, deliberation_id: Any = None, fence: int = 0) -> None:
+    def __init__(
+        self, deliberation_id: Any = None, fence: int = 0, heard: Callable[[CallEnd], None] | None = None
+    ) -> None:
         self.deliberation_id = deliberation_id
         self.fence = fence
+        self.heard = heard
 
     async def sending(self, call: NewCall) -> SentCall:
         """Write the row."""
@@ -100,6 +103,8 @@ class Rows:
     async def ended(self, end: CallEnd) -> None:
         """Write how it ended, and what it taught."""
         await in_thread(call_rows.end, end)
+        if self.heard:
+            self.heard(end)
 
 
 def first(claim: record.Claim) -> list[NewCall]:

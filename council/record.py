@@ -1,4 +1,4 @@
-"""Event -> rows: the only writer of a deliberation's rows once it is stored, with those of its slots' calls.
+"""Event -> change -> rows: the only writer of a deliberation's rows once it is stored, with those of its slots' calls.
 
 Functions that write are synchronous and short; a worker calls them off its loop. Each write carries the attempt that it
 was begun under, in the WHERE of its first statement: a worker that was replaced raises Stale, and none of it is done.
@@ -28,16 +28,11 @@ from council.core.events import (
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
 from council.models import Answer, Call, Contribution, Deliberation, Review, Synthesis
 from council.rows import Statement
+from council.written import MODELS, Change
 
 ATTEMPTS = 3
 
 _DELIBERATION = Deliberation._meta.db_table
-_MODELS: dict[Stage, type[Contribution]] = {
-    Stage.ANSWERING: Answer,
-    Stage.REVIEWING: Review,
-    Stage.SYNTHESISING: Synthesis,
-}
-
 _MINE = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
 
 # In one statement, and so in one way to the database and back: a person waits.
@@ -145,7 +140,6 @@ class Recorder:
         self.attempt = claim.attempt
         self.revision = claim.revision
         self.growing: dict[Slot, Growing] = {}
-        self._finished: set[Slot] = set()
         self._ends: list[CallEnd] = []
         self.taught: list[CallEnd] = []
 
@@ -179,14 +173,16 @@ class Recorder:
                 )
         return changed
 
-    def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> None:
+    def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> Change:
         """Write a snapshot. What could not be written is in the next one."""
+        change = Change({"revision": self.revision + 1}, slots=changed, ends=list(self._ends))
         try:
-            self._execute(self._update(changed))
+            self._execute(change, self._update(change))
         except DatabaseError:
             for slot, _ in changed:
                 self.growing[slot].dirty = True
             raise
+        return change
 
     def send(self, calls: Sequence[NewCall]) -> list[SentCall]:
         """Write the rows of calls that are about to be sent, and return them in their order. No viewer sees that."""
@@ -202,10 +198,10 @@ class Recorder:
         for seat in event.seats:
             self.growing[Slot(event.stage, seat)] = Growing()
 
-    def write(self, events: Sequence[Event]) -> None:
-        """Write events that came together, as one revision. What is already written stays as it was."""
+    def change(self, events: Sequence[Event]) -> Change:
+        """What events that came together come to, as one revision. On the loop."""
         now = timezone.now()
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"revision": self.revision + 1}
         for event in events:
             match event:
                 case StageStarted(stage):
@@ -214,27 +210,34 @@ class Recorder:
                     values |= {"standings": [asdict(each) for each in standings]}
                 case Ended(status, reason):
                     values |= {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
-        started = [statement for event in events for statement in self._start(event, now)]
-        finished = self._update([each for event in events for each in self._finish(event, now)])
-        self._execute([*started, *finished], values)
-        for slot in self._finished:
-            self.growing.pop(slot, None)
-        self._finished.clear()
+        begun = [self._begun(event, now) for event in events if isinstance(event, StageStarted)]
+        slots = [filled for event in events if (filled := self._filled(event, now))]
+        return Change(values, begun, slots, list(self._ends))
+
+    def write(self, change: Change) -> None:
+        """Write it. What is already written of a slot that has ended stays as it was."""
+        started = [statement for new in change.begun for statement in self._start(new)]
+        self._execute(change, [*started, *self._update(change)])
+        for slot, values in change.slots:
+            if values["state"] == Contribution.State.ENDED:
+                self.growing.pop(slot, None)
 
     def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled."""
         now = timezone.now()
         stopped = {"state": Contribution.State.ENDED, "outcome": Outcome.CANCELLED, "error": "Stopped before its end."}
-        values = {"status": status, "reason": reason, "finished": now, "layout": self.revision + 1}
-        statements = self._update(changed)
-        ended = {**stopped, "finished": now, "revision": self.revision + 1}
-        for model in _MODELS.values():
+        revision = self.revision + 1
+        values = {"revision": revision, "status": status, "reason": reason, "finished": now, "layout": revision}
+        change = Change(values, slots=changed, ends=list(self._ends))
+        statements = self._update(change)
+        ended = {**stopped, "finished": now, "revision": revision}
+        for model in MODELS.values():
             table = model._meta.db_table
             statements.append(rows.update(table, ended, "deliberation_id = %s AND state <> 'ended'", self.id))
         # Stopped between their row and their sending. How the others ended is written before this.
         where = "deliberation_id = %s AND fence = %s AND state = 'sent'"
         statements.append(rows.update(call_rows.TABLE, {**stopped, "ended": now}, where, self.id, self.attempt))
-        self._execute(statements, values)
+        self._execute(change, statements)
 
     def call_ended(self, end: CallEnd) -> None:
         """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
@@ -245,53 +248,53 @@ class Recorder:
         taught, self.taught = self.taught, []
         call_rows.learn(taught)
 
-    def _execute(self, statements: Sequence[Statement], values: dict[str, Any] | None = None) -> None:
-        """Carry statements out as the next revision, in one transaction, together with how calls ended.
+    def _execute(self, change: Change, statements: Sequence[Statement]) -> None:
+        """Carry the statements of a change out, in one transaction, together with how calls ended.
 
-        It begins with the fence, whose row it locks until the end. `values` are for the deliberation itself.
+        It begins with the fence, whose row it locks until the end.
         """
-        revision = self.revision + 1
-        ends = list(self._ends)
-        sql, given = rows.update(_DELIBERATION, {"revision": revision, **(values or {})}, _MINE, self.id, self.attempt)
+        sql, given = rows.update(_DELIBERATION, change.values, _MINE, self.id, self.attempt)
         try:
-            rows.execute([rows.required(f"{sql} RETURNING 1", *given), *call_rows.ending(ends), *statements])
+            rows.execute([rows.required(f"{sql} RETURNING 1", *given), *call_rows.ending(change.ends), *statements])
         except rows.NotThere:
             raise Stale from None
-        self.revision = revision
-        del self._ends[: len(ends)]
-        self.taught += [end for end in ends if end.learnt is not None]
+        self.revision = change.revision
+        del self._ends[: len(change.ends)]
+        self.taught += [end for end in change.ends if end.learnt is not None]
 
-    def _update(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> list[Statement]:
+    def _update(self, change: Change) -> list[Statement]:
         """One statement a stage: this is written every second, for every deliberation."""
         statements = []
-        for stage, model in _MODELS.items():
+        for stage, model in MODELS.items():
             key = ["deliberation_id"] if stage is Stage.SYNTHESISING else ["deliberation_id", "seat"]
-            here = {"deliberation_id": self.id, "revision": self.revision + 1}
+            here = {"deliberation_id": self.id, "revision": change.revision}
             new = [
                 {**here, **values} if stage is Stage.SYNTHESISING else {**here, "seat": slot.seat, **values}
-                for slot, values in changed
+                for slot, values in change.slots
                 if slot.stage is stage
             ]
             if new:
                 statements.append(rows.update_each(model, key, new, f"{model._meta.db_table}.state <> 'ended'"))
         return statements
 
-    def _start(self, event: Event, now: datetime) -> list[Statement]:
-        """Make a stage's rows; those of an earlier attempt that had not ended begin afresh."""
-        if not isinstance(event, StageStarted):
-            return []
-        model = _MODELS[event.stage]
+    def _begun(self, event: StageStarted, now: datetime) -> list[Contribution]:
+        """The rows of a stage that begins."""
+        model = MODELS[event.stage]
         new = [model(deliberation_id=self.id, started=now, revision=self.revision + 1) for _ in event.seats]
         if event.stage is not Stage.SYNTHESISING:
             for row, seat in zip(new, event.seats, strict=True):
                 row.seat = seat
+        return new
+
+    def _start(self, new: Sequence[Contribution]) -> list[Statement]:
+        """Make a stage's rows; those of an earlier attempt that had not ended begin afresh."""
         statements = [rows.insert(new, "ON CONFLICT DO NOTHING")]
         if self.attempt > 1:
-            begun = f"DELETE FROM {model._meta.db_table} WHERE deliberation_id = %s AND state <> 'ended'"  # noqa: S608  # own name
+            begun = f"DELETE FROM {new[0]._meta.db_table} WHERE deliberation_id = %s AND state <> 'ended'"  # noqa: S608  # own name
             statements.insert(0, (begun, [self.id]))
         return statements
 
-    def _finish(self, event: Event, now: datetime) -> list[tuple[Slot, dict[str, Any]]]:
+    def _filled(self, event: Event, now: datetime) -> tuple[Slot, dict[str, Any]] | None:
         """What is to be written of a slot that was filled."""
         ballot: dict[str, Any] = {}
         match event:
@@ -300,16 +303,15 @@ class Recorder:
             case ReviewFinished(review):
                 slot, reply = Slot(Stage.REVIEWING, review.seat), review.reply
                 ballot = {
-                    "ballot": review.ballot.groups,
+                    "ballot": [list(group) for group in review.ballot.groups],
                     "ballot_state": review.ballot.state,
                     "ballot_reason": review.ballot.reason,
                 }
             case SynthesisFinished(synthesis):
                 slot, reply = Slot(Stage.SYNTHESISING, CHAIRMAN), synthesis.reply
             case _:
-                return []
+                return None
         growing = self.growing.get(slot)
-        self._finished.add(slot)
         values = {
             "state": Contribution.State.ENDED,
             "outcome": reply.outcome,
@@ -321,4 +323,4 @@ class Recorder:
             **call_rows.usage_columns(reply.usage),
             **ballot,
         }
-        return [(slot, values)]
+        return slot, values

@@ -286,3 +286,23 @@ def test_it_ends_only_jobs_that_are_its_own(alice, council, monkeypatch):
         sql("UPDATE procrastinate_jobs SET worker_id = %s", mine.worker_id)
         finish()
         assert not ProcrastinateJob.objects.exists()
+
+
+def test_who_gives_a_job_goes_on_once_its_first_calls_are_out(alice, council, monkeypatch):
+    """A thread that goes on would take the interpreter from them."""
+    with worker(monkeypatch) as mine:
+        out = []
+
+        async def begin_calls():
+            await asyncio.gather(*(asyncio.create_task(send(seat)) for seat in range(3)))
+
+        async def send(seat):
+            await asyncio.create_task(write(seat))
+
+        async def write(seat):
+            out.append(seat)
+
+        monkeypatch.setattr(mine, "_begin", lambda *_: asyncio.ensure_future(begin_calls()))
+        monkeypatch.setattr(jobs, "TO_GO_OUT", PATIENCE)
+        asking.ask(alice, "What now?", council)
+        assert out == [0, 1, 2]

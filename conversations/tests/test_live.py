@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from conversations import asking, changes, live
+from conversations import asking, changes, live, reading, viewers
 from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
 from conversations.live import Live
@@ -102,6 +102,22 @@ class Viewer:
         return self.page.get("turns").plain()
 
 
+async def same_rows(shown: Live) -> None:
+    """What is drawn for viewers is what a reload would read."""
+    stored = await live.in_thread(reading.of_deliberation, shown.conversation_id, shown.recorder.id)
+    assert plain(shown._rows) == plain(stored)
+
+
+def plain(rows: reading.TurnRows) -> dict:
+    """The values of rows; a key that only the database knows is of no use to a page."""
+    slots = [*rows.answers, *rows.reviews, *([rows.synthesis] if rows.synthesis else [])]
+    columns = [
+        {field.attname: getattr(each, field.attname) for field in each._meta.concrete_fields if field.attname != "id"}
+        for each in [rows.deliberation, *slots]
+    ]
+    return {"turn": rows.turn.pk, "cost": rows.cost, "columns": columns}
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypatch):
     rng = random.Random(seed)
@@ -109,28 +125,28 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
     client = Client()
     client.force_login(alice)
     turn = asking.ask(alice, "What now?", council)
-    viewers: list[Viewer] = []
+    pages: list[Viewer] = []
 
     async def tell(conversation_id, message):
-        for viewer in viewers:
+        for viewer in pages:
             await viewer.hear(message)
 
     monkeypatch.setattr(live, "tell", tell)
 
     async def arrive():
         deaf = rng.choice([0.0, 0.1, 0.5, 0.9])
-        viewers.append(await live.in_thread(Viewer, client, turn.conversation, deaf, rng))
+        pages.append(await live.in_thread(Viewer, client, turn.conversation, deaf, rng))
 
     async def play():
         claim = await live.in_thread(record.claim, turn.deliberation_id)
         shown = Live(turn.conversation_id, claim)
         await arrive()
-        await shown._notify()
 
         async def emit(event):
             await shown.emit(event)
             await shown._write()
-            await shown._notify()
+            await shown._tell_changes(wait=True)
+            await same_rows(shown)
 
         async def grow(slots, texts):
             left = dict(zip(slots, texts, strict=True))
@@ -143,14 +159,15 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
                 left[slot] = left[slot][size:]
                 if not left[slot]:
                     del left[slot]
-                if rng.random() < 0.15 and (frame := shown._frame()):
+                if rng.random() < 0.15 and (frame := shown._texts.frame(shown.recorder.revision, shown._changed)):
                     await tell(None, frame)
                 if rng.random() < 0.04:
                     await shown._write_checkpoint()
-                if rng.random() < 0.01 and len(viewers) < 5:
+                    await same_rows(shown)
+                if rng.random() < 0.01 and len(pages) < 5:
                     await arrive()
                 if rng.random() < 0.01:
-                    await rng.choice(viewers).consumer._update()
+                    await rng.choice(pages).consumer._update()
 
         await emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
         texts = [TEXT.format(seat) for seat in range(3)]
@@ -178,19 +195,19 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
         await grow([Slot(Stage.SYNTHESISING, CHAIRMAN)], [final])
         # In the middle of the last stage, after a look, every page is what a reload shows.
         await shown._write_checkpoint()
-        for viewer in viewers:
+        for viewer in pages:
             await viewer.consumer._update()
         fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
-        for viewer in viewers:
+        for viewer in pages:
             assert dom.differences(viewer.turns(), fresh) == []
         await emit(SynthesisFinished(Synthesis(Reply(final, Outcome.COMPLETE))))
         await emit(Ended(Status.COMPLETE))
-        for viewer in viewers:
+        for viewer in pages:
             await viewer.consumer._update()
         fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
-        for viewer in viewers:
+        for viewer in pages:
             assert dom.differences(viewer.turns(), fresh) == []
-        return len(viewers)
+        return len(pages)
 
     assert async_to_sync(play)() >= 1
 
@@ -211,10 +228,10 @@ def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(m
         await shown._write()
         call = call_of(Slot(Stage.ANSWERING, 0))
         shown.grew(call, "one\n\ntwo\n\n")
-        first = shown._frame()
+        first = shown._texts.frame(shown.recorder.revision, shown._changed)
         await shown._write_checkpoint()
         shown.grew(call, "three")
-        second = shown._frame()
+        second = shown._texts.frame(shown.recorder.revision, shown._changed)
         return first, second
 
     first, second = async_to_sync(play)()
@@ -280,7 +297,7 @@ def test_what_is_folded_away_does_not_come_a_second_time():
         for event in events:
             if isinstance(event, StageStarted):
                 recorder.begin(event)
-        recorder.write(events)
+        recorder.write(recorder.change(events))
 
     def reply(text):
         return Reply(text, Outcome.COMPLETE)
@@ -318,13 +335,13 @@ class Hanging:
 
 def test_a_channel_layer_that_hangs_is_left_alone_for_a_while(monkeypatch, caplog):
     layer = Hanging()
-    monkeypatch.setattr(live, "get_channel_layer", lambda: layer)
-    monkeypatch.setattr(live, "_outage", live._Outage())
-    monkeypatch.setattr(live, "LAYER_SECONDS", 0.01)
+    monkeypatch.setattr(viewers, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(viewers, "_outage", viewers._Outage())
+    monkeypatch.setattr(viewers, "LAYER_SECONDS", 0.01)
 
     async def tell_thrice():
         for _ in range(3):
-            await live.tell(uuid4(), {"type": "changed"})
+            await viewers.tell(uuid4(), {"type": "changed"})
 
     async_to_sync(tell_thrice)()
     assert layer.asked == 1

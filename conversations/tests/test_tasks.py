@@ -11,7 +11,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
-from conversations import asking, consumers, results, tasks
+from conversations import asking, changes, results, tasks
 from conversations.models import Conversation
 from conversations.tests import cast
 from council import plans, record
@@ -173,9 +173,9 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     old = record.Recorder(record.claim(turn.deliberation_id))
     call = NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 0), Slot(Stage.ANSWERING, 0))
     (sent,) = old.send([call])
-    old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
+    old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
     new = record.Recorder(record.claim(turn.deliberation_id))
-    new.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
+    new.write(new.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
 
     def everything():
         return [list(model.objects.order_by("pk").values()) for model in (Deliberation, Answer, Call, LanguageModel)]
@@ -185,7 +185,7 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     old.call_ended(CallEnd(sent.id, Attempt(), None, None, timezone.now(), call.model.pk, 1.5))
     for write in (
         lambda: old.send([call]),
-        lambda: old.write([AnswerFinished(values.Answer(0, reply))]),
+        lambda: old.write(old.change([AnswerFinished(values.Answer(0, reply))])),
         lambda: old.checkpoint([(Slot(Stage.ANSWERING, 0), {"text": "Late.", "state": "writing"})]),
         lambda: old.stop([], Status.CANCELLED, "Late."),
     ):
@@ -199,11 +199,12 @@ def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
     turn = asking.ask(alice, "What now?", council)
     old = record.Recorder(record.claim(turn.deliberation_id))
     old.begin(StageStarted(Stage.ANSWERING, (0, 1, 2)))
-    old.write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
-    old.write([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))])
+    old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
+    old.write(old.change([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))]))
     old.grew(Slot(Stage.ANSWERING, 1), "Half of it")
     old.checkpoint(old.snapshot())
-    record.Recorder(record.claim(turn.deliberation_id)).write([StageStarted(Stage.ANSWERING, (0, 1, 2))])
+    again = record.Recorder(record.claim(turn.deliberation_id))
+    again.write(again.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
     assert list(Answer.objects.values_list("text", "state")) == [("Done.", "ended"), ("", "waiting"), ("", "waiting")]
 
 
@@ -298,7 +299,7 @@ def test_it_goes_on_where_the_database_drops_every_connection(alice, council, pr
             await asyncio.to_thread(drop_connections)
 
     work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), drop)
-    for threads in (tasks.in_thread, consumers.read):
+    for threads in (tasks.in_thread, changes.drawing):
         async_to_sync(forget_connections)(threads)
     connection.close()
     found = Deliberation.objects.get()

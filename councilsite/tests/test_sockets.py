@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.test import Client
 
-from conversations import asking, consumers, deleting, live
+from conversations import asking, consumers, deleting, viewers
 from conversations.models import Conversation
 from conversations.tests import cast
 from council.models import Deliberation
@@ -44,7 +44,8 @@ def socket(conversation, client: Client, query: str = "after=0&revision=0") -> W
 def message(kind: str, conversation) -> dict:
     deliberation = Deliberation.objects.get(scope=conversation.pk)
     known = {"deliberation": deliberation.pk.hex, "revision": 9, "changed": 0, "base": 0, "checkpoint": 0}
-    return {"type": kind, "title": "Secret", "full": "Secret", "tail": "Secret", **known}
+    drawn = {"html": "Secret", "before": 0, "had": "", "stage": "", "unfinished": True}
+    return {"type": kind, "title": "Secret", "full": "Secret", "tail": "Secret", **known, **drawn}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +67,7 @@ async def test_whoever_may_not_see_it_hears_nothing_and_is_shown_out(conversatio
     if kind:
         said = await sync_to_async(message)(kind, conversation)
         for _ in range(3):
-            await live.tell(conversation.pk, said)
+            await viewers.tell(conversation.pk, said)
     assert await stranger.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
     assert await stranger.receive_nothing(0.1)
 
@@ -76,7 +77,7 @@ async def test_its_owner_hears_what_is_there(conversation, kind):
     owner = socket(conversation, await sync_to_async(page_of)(conversation.owner))
     assert (await owner.connect(PATIENCE))[0]
     if kind:
-        await live.tell(conversation.pk, await sync_to_async(message)(kind, conversation))
+        await viewers.tell(conversation.pk, await sync_to_async(message)(kind, conversation))
     told = json.loads(await owner.receive_from(PATIENCE))
     assert "What now?" in told["content"]
     assert (told["revision"], told["unfinished"]) == (3, False)
@@ -119,8 +120,8 @@ async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
         seen = []
         while (output := await owner.receive_output(PATIENCE))["type"] == "websocket.send":
             seen.append(output)
-            await live.tell(conversation.pk, said)
+            await viewers.tell(conversation.pk, said)
     else:
-        await live.tell(conversation.pk, {"type": "asked" if what == "another question" else "titled"})
+        await viewers.tell(conversation.pk, {"type": "asked" if what == "another question" else "titled"})
         output = await owner.receive_output(PATIENCE)
     assert output == {"type": "websocket.close", "code": consumers.NOT_FOUND}

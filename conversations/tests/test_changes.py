@@ -1,0 +1,249 @@
+"""A change is drawn once for all who have what came before it, while it is written; the others read the rows."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import OperationalError
+from django.utils import timezone
+
+from conversations import asking, changes, consumers, live
+from conversations.changes import Known
+from conversations.consumers import ConversationConsumer
+from conversations.live import Live
+from conversations.tests import cast
+from council import record
+from council.call_rows import CallEnd
+from council.core.events import AnswerFinished, Ended, StageStarted
+from council.core.values import Answer, Outcome, Reply, Stage, Status, Usage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SEATS = (0, 1, 2)
+BEGINNING = StageStarted(Stage.ANSWERING, SEATS)
+
+
+def answered(seat: int) -> AnswerFinished:
+    return AnswerFinished(Answer(seat, Reply(f"the answer of {seat}", Outcome.COMPLETE)))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What all viewers are told."""
+    messages = []
+
+    async def tell(_conversation, message):
+        messages.append(message)
+
+    monkeypatch.setattr(live, "tell", tell)
+    return messages
+
+
+@pytest.fixture
+def turn():
+    return asking.ask(cast.alice(), "What now?", cast.council())
+
+
+async def begun(turn) -> Live:
+    return Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+
+
+async def happens(shown: Live, *events) -> None:
+    for event in events:
+        await shown.emit(event)
+    await shown._write()
+    await shown._tell_changes(wait=True)
+
+
+def page(turn) -> ConversationConsumer:
+    """The socket of its owner's page, which was empty when it opened; `sent` is what it was sent."""
+    consumer = ConversationConsumer()
+    consumer.scope = {"cookies": {"sessionid": cast.session_of(turn.conversation.owner)}, "query_string": b""}
+    consumer.conversation_id = turn.conversation_id
+    consumer.known, consumer.deliberation, consumer.unfinished = Known(0, 0, "?"), "", True
+    consumer.updating = asyncio.Lock()
+    consumer.sent = []
+
+    async def send(html: str) -> None:
+        consumer.sent.append(html)
+
+    consumer._send = send
+    return consumer
+
+
+def reads(monkeypatch) -> list[Known]:
+    """Each time that a page reads the rows."""
+    seen = []
+
+    def look(visible, conversation_id, known):
+        seen.append(known)
+        return changes.look(visible, conversation_id, known)
+
+    monkeypatch.setattr(consumers, "look", look)
+    return seen
+
+
+def test_who_has_all_that_came_before_reads_nothing(turn, told, monkeypatch):
+    seen, consumer = reads(monkeypatch), page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        await consumer.changed(told[-1])
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+        await happens(shown, answered(1), answered(2), Ended(Status.COMPLETE))
+        assert consumer.unfinished
+        await consumer.changed(told[-1])
+        return shown
+
+    shown = async_to_sync(play)()
+    assert len(seen) == 1
+    assert "the answer of 0" in consumer.sent[1]
+    assert "the answer of 1" in consumer.sent[2]
+    assert consumer.known == Known(turn.pk, shown.recorder.revision, turn.conversation.title, "answering")
+    assert not consumer.unfinished
+
+
+def test_what_is_heard_twice_is_shown_once(turn, told):
+    consumer = page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        await happens(shown, answered(0))
+        for message in (*told, *told):
+            await consumer.changed(message)
+
+    async_to_sync(play)()
+    assert len(consumer.sent) == 1
+
+
+@pytest.mark.parametrize("lacking", ["a change before it", "the stage before it", "the right", "everything"])
+def test_whoever_lacks_something_reads_the_rows(turn, told, monkeypatch, lacking):
+    seen, consumer = reads(monkeypatch), page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        if lacking != "everything":
+            await consumer.changed(told[-1])
+        if lacking == "a change before it":
+            await happens(shown, answered(1))
+        if lacking == "the stage before it":
+            consumer.known = Known(turn.pk, consumer.known.revision, consumer.known.title)
+        if lacking == "the right":
+            consumer.visible = None
+        before = len(seen)
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+        return before
+
+    before = async_to_sync(play)()
+    assert len(seen) == before + 1
+    assert "the answer of 0" in consumer.sent[-1]
+
+
+def test_a_change_that_cannot_be_drawn_is_recorded_and_read(turn, told, monkeypatch):
+    def broken(*_):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(changes, "step", broken)
+    seen, consumer = reads(monkeypatch), page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING, answered(0))
+        await consumer.changed(told[-1])
+
+    async_to_sync(play)()
+    assert told[-1]["html"] == ""
+    assert len(seen) == 1
+    assert "the answer of 0" in consumer.sent[-1]
+
+
+def test_nothing_is_told_of_what_could_not_be_written(turn, told, monkeypatch):
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        write, told_before = shown.recorder.write, list(told)
+
+        def fail(_change):
+            raise OperationalError("The database is away.")
+
+        monkeypatch.setattr(shown.recorder, "write", fail)
+        with pytest.raises(OperationalError):
+            await happens(shown, answered(0))
+        await shown._tell_changes(wait=True)
+        assert told == told_before
+        monkeypatch.setattr(shown.recorder, "write", write)
+        await happens(shown, answered(1))
+        return told[len(told_before) :]
+
+    (message,) = async_to_sync(play)()
+    assert "the answer of 0" in message["html"]
+    assert "the answer of 1" in message["html"]
+
+
+def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeypatch):
+    """However long one takes to draw; what is written does not wait for it."""
+    step, may_go_on = changes.step, asyncio.Event()
+
+    async def slowly(function, *given):
+        await may_go_on.wait()
+        return function(*given)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        monkeypatch.setattr(changes, "drawing", slowly)
+        monkeypatch.setattr(changes, "step", lambda rows, before, had: f"{before}")
+        for seat in (0, 1):
+            await shown.emit(answered(seat))
+            await shown._write()
+        shown.grew(SimpleNamespace(slot=next(iter(shown.recorder.growing))), "text")
+        await shown._show()
+        assert len(told) == 1
+        assert shown.recorder.revision == 4
+        may_go_on.set()
+        await asyncio.gather(*(each.html for each in shown._drawings))
+        await shown._show()
+
+    async_to_sync(play)()
+    monkeypatch.setattr(changes, "step", step)
+    assert [(each["type"], each.get("html"), each["revision"]) for each in told[1:]] == [
+        ("changed", "2", 3),
+        ("changed", "3", 4),
+        ("frame", None, 4),
+    ]
+
+
+def test_the_cost_counts_calls_that_fill_no_slot(turn, told):
+    """The title's, which is written beside the deliberation."""
+    usage = Usage(10, 10, 7_000_000, estimated=False)
+    end = CallEnd(0, None, usage, None, timezone.now(), 0, None)
+
+    async def play():
+        shown = await begun(turn)
+        await happens(shown, BEGINNING)
+        shown.spent(end)
+        await happens(shown, *(answered(seat) for seat in SEATS), Ended(Status.COMPLETE))
+
+    async_to_sync(play)()
+    assert "$7" in told[-1]["html"]
+
+
+def test_a_deliberation_that_was_stopped_is_read(turn, told, monkeypatch):
+    seen, consumer = reads(monkeypatch), page(turn)
+
+    async def play():
+        async with await begun(turn) as shown:
+            await shown.emit(BEGINNING)
+        await consumer.changed(told[-1])
+        await shown.stop(Status.CANCELLED, "Stopped.")
+        await consumer.changed(told[-1])
+
+    async_to_sync(play)()
+    assert len(seen) == 2
+    assert not consumer.unfinished

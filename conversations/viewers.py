@@ -1,0 +1,55 @@
+"""All who look at a conversation just now, and what they are told."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+# Seconds.
+LAYER_SECONDS = 0.5  # for a message to the channel layer
+LAYER_PAUSE = 5.0  # after one that took longer
+
+
+def group_of(conversation_id: UUID) -> str:
+    """The channel group of everyone who looks at a conversation."""
+    return f"conversation.{conversation_id.hex}"
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Until when the channel layer is taken to be away. That is said once, and not for each frame."""
+
+    begun: bool = False
+    until: float = 0.0
+
+
+_outage = _Outage()
+
+
+async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
+    """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too.
+
+    One that hangs is left alone for a while: what is recorded must not wait for it.
+    """
+    if monotonic() < _outage.until:
+        return
+    try:
+        layer: Any = get_channel_layer()
+        async with asyncio.timeout(LAYER_SECONDS):
+            await layer.group_send(group_of(conversation_id), message)
+        _outage.begun = False
+    except TimeoutError:
+        _outage.until = monotonic() + LAYER_PAUSE
+        if not _outage.begun:
+            logger.warning("The channel layer does not answer; pages look for themselves")
+        _outage.begun = True
+    except Exception:  # whatever the layer's client raises, a deliberation goes on without it
+        if not _outage.begun:
+            logger.warning("The channel layer takes no messages; pages look for themselves", exc_info=True)
+        _outage.begun = True
