@@ -6,10 +6,12 @@ partials that bring its page to what a reload would show.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from uuid import UUID
 
 from django.http import QueryDict
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 
 from conversations import presenting, reading
 from conversations.models import Conversation
@@ -84,6 +86,16 @@ def _changes(conversation: Conversation, turns: Sequence[TurnRows], known: Known
 def step(rows: TurnRows, before: int, had: str) -> str:
     """HTML for whoever has all of a turn up to the revision `before`, when its deliberation was in the stage `had`."""
     return "".join(_steps(rows, before, had)) + _composer_state(rows.deliberation)
+
+
+@cache
+def can_draw() -> bool:
+    """Whether static files are collected here, whose addresses are in every card; a worker alone can do without."""
+    try:
+        static("icons.svg")
+    except ValueError:
+        return False
+    return True
 
 
 def known_from(query: QueryDict) -> Known:

@@ -256,7 +256,7 @@ class Live:
 
     async def _draw(self, rows: TurnRows, before: int, had: str) -> str:
         try:
-            return await changes.drawing(changes.step, rows, before, had)
+            return await changes.drawing(changes.step, rows, before, had) if changes.can_draw() else ""
         except Exception:
             logger.exception("A change of deliberation %s was not drawn", self.recorder.id)
             return ""

@@ -152,7 +152,7 @@ def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, coun
 
     async def die():
         job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
-        while not await tasks.in_thread(Call.objects.filter(purpose="synthesis").exists):
+        while len(await asyncio.to_thread(kinds, provider)) < 7:
             await asyncio.sleep(0.02)
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
