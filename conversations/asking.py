@@ -6,6 +6,7 @@ from uuid import UUID, uuid4, uuid5
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import ForeignKeyViolation
 
 from accounts.models import User
 from conversations import jobs, titles
@@ -60,6 +61,8 @@ def ask(
             return _same_question(earlier, question)
         if isinstance(error, plans.NotReady):
             raise Refused(str(error)) from error
+        if isinstance(error.__cause__, ForeignKeyViolation):
+            raise Refused(_("This council has just been removed. Choose another.")) from error
         raise Refused(
             _("The council is still at work on your last question. Wait for its answer or stop it, then ask again."),
             conflict=True,

@@ -116,14 +116,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             and self.visible is not None
         )
 
-    async def titled(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
-        """The conversation has another title."""
+    async def renewed(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
+        """The conversation has another title, or another turn."""
         self.visible = None  # a page may have been open for hours
         await self._update()
-
-    async def asked(self, message: dict[str, Any]) -> None:
-        """The conversation has another turn."""
-        await self.titled(message)
 
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""

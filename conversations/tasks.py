@@ -140,7 +140,7 @@ async def _title(claim: record.Claim, live: Live) -> None:
         untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
         title = await titles.suggest(claim, live.spent) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
-            await tell(conversation_id, {"type": "titled"})
+            await tell(conversation_id, {"type": "renewed"})
     except Exception:
         logger.exception("Conversation %s keeps its question's start for a title", conversation_id)
 

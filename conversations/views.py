@@ -83,7 +83,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if not wrong:
         found.title = title
         Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
-        async_to_sync(viewers.tell)(found.pk, {"type": "titled"})
+        async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
     if request.htmx:
         context = {"each": found, "page": _page(request), "acted": True, "typed_title": typed, "wrong_title": wrong}
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
@@ -116,6 +116,7 @@ def restore(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Take a deletion back. With htmx it happens beside the page that is being read."""
     found = get_object_or_404(Conversation.objects.deleted_by(request.user), pk=conversation_id)
     Conversation.objects.filter(pk=found.pk).update(deleted=None)
+    messages.success(request, _("“%(title)s” is back.") % {"title": found.title})
     return _changed_history(request) if request.htmx else redirect(found)
 
 
@@ -145,7 +146,7 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
         return _conversation_page(request, conversation, error=str(refused), status=status)
     if conversation is None:
         return redirect(turn.conversation)
-    async_to_sync(viewers.tell)(turn.conversation_id, {"type": "asked"})
+    async_to_sync(viewers.tell)(turn.conversation_id, {"type": "renewed"})
     return redirect(f"{conversation.get_absolute_url()}#{presenting.turn_id(turn.deliberation)}")
 
 

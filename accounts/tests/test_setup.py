@@ -44,6 +44,13 @@ def test_there_is_no_link_once_there_is_an_administrator():
     assert setup.link() is None
 
 
+def test_the_page_to_sign_in_says_what_to_do_on_a_new_site(client):
+    assert "no administrator yet" in client.get("/accounts/login/").text
+    client.post(setup.link(), FORM)
+    client.logout()
+    assert "no administrator yet" not in client.get("/accounts/login/").text
+
+
 def test_members_and_the_shell_are_no_administrators():
     cast.bob()
     User.objects.shell()

@@ -169,6 +169,14 @@ def test_it_carries_earlier_questions_and_council_answers_into_a_follow_up(peopl
     assert second.parent == first
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_says_that_a_council_has_just_been_removed(people, council):
+    chosen = plans.usable(people[0].pk, council.slug)
+    council.delete()
+    with pytest.raises(asking.Refused, match="removed"):
+        asking.ask(people[0], "Anyone?", chosen)
+
+
 def test_it_says_what_a_council_lacks(client, council):
     LanguageModel.objects.filter(slug__in=["test-0", "test-1"]).update(enabled=False)
     response = post(client, "Anyone?")
@@ -237,7 +245,8 @@ def test_it_deletes_stops_and_restores(client, council):
     assert reverse("restore", args=[conversation.pk]) in page
     assert client.get(place).status_code == 404
     assert Deliberation.objects.get().cancel_requested
-    client.post(reverse("restore", args=[conversation.pk]))
+    page = client.post(reverse("restore", args=[conversation.pk]), follow=True).content.decode()
+    assert "is back" in page
     assert client.get(place).status_code == 200
 
 

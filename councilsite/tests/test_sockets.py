@@ -17,7 +17,7 @@ from councilsite import asgi
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE = 30  # seconds
-KINDS = ("titled", "asked", "changed", "frame", None)
+KINDS = ("renewed", "changed", "frame", None)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def _says(owner: WebsocketCommunicator, words: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("what", ["another question", "another title", "text that grows"])
+@pytest.mark.parametrize("what", ["another question or title", "text that grows"])
 async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
     if what == "text that grows":
         monkeypatch.setattr(consumers, "RIGHT", 0.0)
@@ -122,6 +122,6 @@ async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
             seen.append(output)
             await viewers.tell(conversation.pk, said)
     else:
-        await viewers.tell(conversation.pk, {"type": "asked" if what == "another question" else "titled"})
+        await viewers.tell(conversation.pk, {"type": "renewed"})
         output = await owner.receive_output(PATIENCE)
     assert output == {"type": "websocket.close", "code": consumers.NOT_FOUND}

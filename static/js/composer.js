@@ -40,6 +40,7 @@
   grow();
 
   text.addEventListener("input", () => {
+    form.querySelector(".error")?.remove();
     store(key, text.value);
     grow();
   });
