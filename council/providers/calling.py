@@ -77,20 +77,33 @@ async def call(
 
     Raises CancelledError alone, after the attempt under way was reported with what had come.
     """
-    attempt = Attempt()
+
+    async def tried() -> Attempt:
+        nonlocal request
+        try:
+            return await _once(transport, request, deadlines, observer)
+        except errors.SchemaRefused:
+            # For good: the attempts that follow go without it too.
+            request = replace(request, schema=None)
+            return await _once(transport, request, deadlines, observer)
+
+    # Nearly every first attempt is the last. What a retry needs is a seventh of the work that a call is to us, and
+    # where members are asked together each waits for that of the others.
+    try:
+        return await tried()
+    except _Retry as error:
+        failed = error
+    attempt = failed.attempt
     try:
         async for retrying in stamina.retry_context(
             on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
         ):
             with retrying:
-                try:
-                    attempt = await _once(transport, request, deadlines, observer)
-                except errors.SchemaRefused:
-                    # For good: the attempts that follow go without it too.
-                    request = replace(request, schema=None)
-                    attempt = await _once(transport, request, deadlines, observer)
-    except _Retry as failed:
-        attempt = failed.attempt
+                if retrying.num == 1:
+                    raise failed
+                attempt = await tried()
+    except _Retry as error:
+        attempt = error.attempt
     return attempt
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -167,10 +168,16 @@ async def _send(transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request
         raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
 
 
+@lru_cache(maxsize=100)
+def _address(base_url: str) -> httpx.URL:
+    """Taken apart once: where members are asked together, each waits for that of the others."""
+    return httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
+
+
 def _http(endpoint: Endpoint, request: Request) -> httpx.Request:
     return httpx.Request(
         "POST",
-        f"{endpoint.base_url.rstrip('/')}/chat/completions",
+        _address(endpoint.base_url),
         content=orjson.dumps(payload(endpoint, request)),
         headers={
             "Content-Type": "application/json",
