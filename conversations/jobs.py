@@ -30,7 +30,7 @@ from council.rows import Statement
 QUEUE = "deliberations"
 TASK = "deliberate"
 TURNS_TO_GO_OUT = 5  # of the loop
-TO_GO_OUT = 0.05  # seconds at most, where the loop is busy
+TO_GO_OUT = 0.003  # seconds at most: where the loop is busy, others wait for their turn
 MOST_GIVEN = 8  # that wait here for a place; more than these any worker may have
 
 # The worker may just be going: its job is then without one, and soon somebody else's.

@@ -24,10 +24,8 @@ from conversations.reading import TurnRows
 from conversations.viewers import tell
 from council import written
 from council.call_rows import CallEnd, NewCall, SentCall
-from council.core.errors import Stale
 from council.core.events import Event, StageStarted
 from council.core.values import Status
-from council.models import Deliberation
 from council.record import Claim, Recorder
 from council.threads import in_thread
 from council.written import Change
@@ -88,7 +86,7 @@ class Live:
         self._urgent = asyncio.Event()  # it is worth a frame before its time
         self._waited_for = asyncio.Event()  # a call waits for its row, or the end for its events
         self._changed = claim.revision
-        self._rows: TurnRows | None = None  # as they are written; read before the first write
+        self._rows: TurnRows | None = None  # as they are written; read after the first checkpoint
         self._drawings: deque[_Drawing] = deque()
         self._spent: list[int] = []  # since then, by calls that fill no slot
         self._checkpointed = monotonic()
@@ -164,7 +162,7 @@ class Live:
         """End the deliberation before its end, with what had come, and show that."""
         await self._end()
         await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
-        await tell(self.conversation_id, self._notice(self.recorder.revision, ""))
+        await tell(self.conversation_id, self._notice(self.recorder.revision))
 
     async def _end(self) -> None:
         self._ending = True
@@ -238,39 +236,39 @@ class Live:
 
     async def _write_change(self, change: Change) -> None:
         """Write it, and have it drawn meanwhile: the drawing is shown once both are done."""
-        before = self._rows or await in_thread(reading.of_deliberation, self.conversation_id, self.recorder.id)
-        if before is None:
-            raise Stale
-        rows = written.after(before, change)
-        shown = replace(rows, cost=sum(self._spent, rows.cost or 0)) if self._spent else rows
-        html = asyncio.ensure_future(self._draw(shown, self._changed, before.deliberation.stage))
+        before, after = self._rows, self._rows and written.after(self._rows, change)
+        html = asyncio.ensure_future(self._draw(before, after))
         try:
             await in_thread(self.recorder.write, change)
         except BaseException:
             html.cancel()
             raise
-        notice = self._notice(change.revision, before.deliberation.stage, rows.deliberation)
-        self._drawings.append(_Drawing(notice, html))
+        self._drawings.append(_Drawing(self._notice(change.revision, before, after), html))
         html.add_done_callback(lambda _: self._hurry())
-        self._rows, self._changed = rows, change.revision
+        self._rows, self._changed = after, change.revision
 
-    async def _draw(self, rows: TurnRows, before: int, had: str) -> str:
+    async def _draw(self, before: TurnRows | None, after: TurnRows | None) -> str:
+        """The change as HTML; empty where viewers have to read it."""
+        if before is None or after is None or not changes.can_draw():
+            return ""
+        if self._spent:
+            after = replace(after, cost=sum(self._spent, after.cost or 0))
         try:
-            return await changes.drawing(changes.step, rows, before, had) if changes.can_draw() else ""
+            return await changes.drawing(changes.step, after, self._changed, before.deliberation.stage)
         except Exception:
             logger.exception("A change of deliberation %s was not drawn", self.recorder.id)
             return ""
 
-    def _notice(self, revision: int, had: str, deliberation: Deliberation | None = None) -> dict[str, Any]:
-        """What viewers hear of a change, without its HTML; that whoever has more than `before` and `had` can use."""
+    def _notice(self, revision: int, before: TurnRows | None = None, after: TurnRows | None = None) -> dict[str, Any]:
+        """What viewers hear of a change, without its HTML, which whoever has more than `before` and `had` can use."""
         return {
             "type": "changed",
             "deliberation": self.recorder.id.hex,
             "revision": revision,
             "before": self._changed,
-            "had": had,
-            "stage": deliberation.stage if deliberation else "",
-            "unfinished": deliberation.unfinished if deliberation else False,
+            "had": before.deliberation.stage if before else "",
+            "stage": after.deliberation.stage if after else "",
+            "unfinished": after.deliberation.unfinished if after else False,
             "html": "",
         }
 
@@ -317,5 +315,9 @@ class Live:
             return
         marks = self._texts.marks()
         change = await in_thread(self.recorder.checkpoint, snapshot)
-        self._rows = self._rows and written.after(self._rows, change)
         self._texts.checkpointed(marks, self.recorder.revision)
+        if self._rows:
+            self._rows = written.after(self._rows, change)
+        else:
+            # Not before: when a deliberation begins nobody looks yet, and where many do, each has enough to do.
+            self._rows = await in_thread(reading.of_deliberation, self.conversation_id, self.recorder.id)

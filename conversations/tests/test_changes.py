@@ -16,7 +16,7 @@ from conversations.tests import cast
 from council import record
 from council.call_rows import CallEnd
 from council.core.events import AnswerFinished, Ended, StageStarted
-from council.core.values import Answer, Outcome, Reply, Stage, Status, Usage
+from council.core.values import Answer, Outcome, Reply, Slot, Stage, Status, Usage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +47,13 @@ def turn():
 
 async def begun(turn) -> Live:
     return Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+
+
+async def begin(shown: Live) -> None:
+    """To the first checkpoint: from then on the rows are known."""
+    await happens(shown, BEGINNING)
+    shown.grew(SimpleNamespace(slot=Slot(Stage.ANSWERING, 2)), "a word")
+    await shown._write_checkpoint()
 
 
 async def happens(shown: Live, *events) -> None:
@@ -89,7 +96,7 @@ def test_who_has_all_that_came_before_reads_nothing(turn, told, monkeypatch):
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         await consumer.changed(told[-1])
         await happens(shown, answered(0))
         await consumer.changed(told[-1])
@@ -111,7 +118,7 @@ def test_what_is_heard_twice_is_shown_once(turn, told):
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         await happens(shown, answered(0))
         for message in (*told, *told):
             await consumer.changed(message)
@@ -126,7 +133,7 @@ def test_whoever_lacks_something_reads_the_rows(turn, told, monkeypatch, lacking
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         if lacking != "everything":
             await consumer.changed(told[-1])
         if lacking == "a change before it":
@@ -154,7 +161,8 @@ def test_a_change_that_cannot_be_drawn_is_recorded_and_read(turn, told, monkeypa
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING, answered(0))
+        await begin(shown)
+        await happens(shown, answered(0))
         await consumer.changed(told[-1])
 
     async_to_sync(play)()
@@ -166,7 +174,7 @@ def test_a_change_that_cannot_be_drawn_is_recorded_and_read(turn, told, monkeypa
 def test_nothing_is_told_of_what_could_not_be_written(turn, told, monkeypatch):
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         write, told_before = shown.recorder.write, list(told)
 
         def fail(_change):
@@ -196,7 +204,7 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         monkeypatch.setattr(changes, "drawing", slowly)
         monkeypatch.setattr(changes, "step", lambda rows, before, had: f"{before}")
         for seat in (0, 1):
@@ -205,7 +213,7 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
         shown.grew(SimpleNamespace(slot=next(iter(shown.recorder.growing))), "text")
         await shown._show()
         assert len(told) == 1
-        assert shown.recorder.revision == 4
+        assert shown.recorder.revision == 5
         may_go_on.set()
         await asyncio.gather(*(each.html for each in shown._drawings))
         await shown._show()
@@ -213,9 +221,9 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
     async_to_sync(play)()
     monkeypatch.setattr(changes, "step", step)
     assert [(each["type"], each.get("html"), each["revision"]) for each in told[1:]] == [
-        ("changed", "2", 3),
-        ("changed", "3", 4),
-        ("frame", None, 4),
+        ("changed", "2", 4),
+        ("changed", "4", 5),
+        ("frame", None, 5),
     ]
 
 
@@ -226,7 +234,7 @@ def test_the_cost_counts_calls_that_fill_no_slot(turn, told):
 
     async def play():
         shown = await begun(turn)
-        await happens(shown, BEGINNING)
+        await begin(shown)
         shown.spent(end)
         await happens(shown, *(answered(seat) for seat in SEATS), Ended(Status.COMPLETE))
 

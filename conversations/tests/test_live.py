@@ -104,6 +104,8 @@ class Viewer:
 
 async def same_rows(shown: Live) -> None:
     """What is drawn for viewers is what a reload would read."""
+    if shown._rows is None:
+        return  # nothing is drawn before the first checkpoint
     stored = await live.in_thread(reading.of_deliberation, shown.conversation_id, shown.recorder.id)
     assert plain(shown._rows) == plain(stored)
 
