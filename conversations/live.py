@@ -237,35 +237,39 @@ class Live:
     async def _write_change(self, change: Change) -> None:
         """Write it, and have it drawn meanwhile: the drawing is shown once both are done."""
         before, after = self._rows, self._rows and written.after(self._rows, change)
-        html = asyncio.ensure_future(self._draw(before, after))
+        # Of a stage's texts the page has more than the rows: those that grow still are left as they are.
+        known = self._changed if "layout" in change.values else self.recorder.revision
+        html = asyncio.ensure_future(self._draw(before, after, known))
         try:
             await in_thread(self.recorder.write, change)
         except BaseException:
             html.cancel()
             raise
-        self._drawings.append(_Drawing(self._notice(change.revision, before, after), html))
+        self._drawings.append(_Drawing(self._notice(change.revision, known, before, after), html))
         html.add_done_callback(lambda _: self._hurry())
         self._rows, self._changed = after, change.revision
 
-    async def _draw(self, before: TurnRows | None, after: TurnRows | None) -> str:
+    async def _draw(self, before: TurnRows | None, after: TurnRows | None, known: int) -> str:
         """The change as HTML; empty where viewers have to read it."""
         if before is None or after is None or not changes.can_draw():
             return ""
         if self._spent:
             after = replace(after, cost=sum(self._spent, after.cost or 0))
         try:
-            return await changes.drawing(changes.step, after, self._changed, before.deliberation.stage)
+            return await changes.drawing(changes.step, after, known, before.deliberation.stage)
         except Exception:
             logger.exception("A change of deliberation %s was not drawn", self.recorder.id)
             return ""
 
-    def _notice(self, revision: int, before: TurnRows | None = None, after: TurnRows | None = None) -> dict[str, Any]:
-        """What viewers hear of a change, without its HTML, which whoever has more than `before` and `had` can use."""
+    def _notice(
+        self, revision: int, known: int = 0, before: TurnRows | None = None, after: TurnRows | None = None
+    ) -> dict[str, Any]:
+        """What viewers hear of a change, without its HTML, which is for whoever is as far as `known`."""
         return {
             "type": "changed",
             "deliberation": self.recorder.id.hex,
             "revision": revision,
-            "before": self._changed,
+            "before": known,
             "had": before.deliberation.stage if before else "",
             "stage": after.deliberation.stage if after else "",
             "unfinished": after.deliberation.unfinished if after else False,

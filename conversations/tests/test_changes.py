@@ -113,6 +113,46 @@ def test_who_has_all_that_came_before_reads_nothing(turn, told, monkeypatch):
     assert not consumer.unfinished
 
 
+def test_text_that_grows_is_left_as_it_is(turn, told, monkeypatch):
+    """The page has more of it than the rows, until the next checkpoint."""
+    seen, consumer = reads(monkeypatch), page(turn)
+    growing = SimpleNamespace(slot=Slot(Stage.ANSWERING, 2))
+
+    async def play():
+        shown = await begun(turn)
+        await begin(shown)
+        await consumer.changed(told[-1])
+        shown.grew(growing, "that was shown")
+        await shown._write_checkpoint()
+        shown.grew(growing, " already")
+        await shown._show()
+        await consumer.frame(told[-1])
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+
+    async_to_sync(play)()
+    assert len(seen) == 1
+    assert "the answer of 0" in consumer.sent[-1]
+    assert "that was shown" not in consumer.sent[-1]
+
+
+def test_whoever_missed_the_text_before_a_change_reads_the_rows(turn, told, monkeypatch):
+    seen, consumer = reads(monkeypatch), page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await begin(shown)
+        await consumer.changed(told[-1])
+        shown.grew(SimpleNamespace(slot=Slot(Stage.ANSWERING, 2)), "missed")
+        await shown._write_checkpoint()
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+
+    async_to_sync(play)()
+    assert len(seen) == 2
+    assert "missed" in consumer.sent[-1]
+
+
 def test_what_is_heard_twice_is_shown_once(turn, told):
     consumer = page(turn)
 
@@ -221,7 +261,7 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
     async_to_sync(play)()
     monkeypatch.setattr(changes, "step", step)
     assert [(each["type"], each.get("html"), each["revision"]) for each in told[1:]] == [
-        ("changed", "2", 4),
+        ("changed", "3", 4),
         ("changed", "4", 5),
         ("frame", None, 5),
     ]
