@@ -46,6 +46,7 @@ async def test_what_a_client_told_the_proxy_is_not_believed():
     assert seen["client"][0] == "203.0.113.9"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:9000", "[::1]"])
 def test_a_loopback_site_answers_to_loopback_names(client, host):
     assert client.get("/accounts/login/", headers={"Host": host}).status_code != 400
