@@ -139,8 +139,8 @@ class Site:
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
     def stop(self) -> None:
-        """End it as Ctrl-C does."""
-        self.process.send_signal(2)
+        """End it cleanly. Not by SIGINT, which whatever a shell has put into the background ignores."""
+        self.process.terminate()
         self.process.communicate(timeout=60)
 
 

@@ -3,13 +3,12 @@
 import asyncio
 import random
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from conversations import asking, changes, live, reading, viewers
+from conversations import asking, changes, live, reading
 from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
 from conversations.live import Live
@@ -323,31 +322,6 @@ def test_what_is_folded_away_does_not_come_a_second_time():
     of_a_stranger = changes.since(turn.conversation, replace(second.known, stage=""))
     assert "an answer" in of_a_stranger.html
     assert "a critique" in of_a_stranger.html
-
-
-class Hanging:
-    """A channel layer that takes a message and never answers."""
-
-    asked = 0
-
-    async def group_send(self, _group, _message):
-        self.asked += 1
-        await asyncio.Event().wait()
-
-
-def test_a_channel_layer_that_hangs_is_left_alone_for_a_while(monkeypatch, caplog):
-    layer = Hanging()
-    monkeypatch.setattr(viewers, "get_channel_layer", lambda: layer)
-    monkeypatch.setattr(viewers, "_outage", viewers._Outage())
-    monkeypatch.setattr(viewers, "LAYER_SECONDS", 0.01)
-
-    async def tell_thrice():
-        for _ in range(3):
-            await viewers.tell(uuid4(), {"type": "changed"})
-
-    async_to_sync(tell_thrice)()
-    assert layer.asked == 1
-    assert [each.message for each in caplog.records] == ["The channel layer does not answer; pages look for themselves"]
 
 
 def test_it_takes_no_more_text_once_another_worker_has_taken_over(monkeypatch):
