@@ -22,7 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import httpx
@@ -30,6 +30,8 @@ import psutil
 
 from bench.provider import Provider
 from bench.text import read_stamps
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = 4
@@ -153,7 +155,7 @@ async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:
     ]
     memory = site.memory()
     start = asyncio.Event()
-    peak = asyncio.create_task(_peak(site))
+    peak, pace = asyncio.create_task(_peak(site)), asyncio.create_task(_pace())
     tasks = [asyncio.create_task(viewer.ask(site.address, start)) for viewer in viewers]
     await asyncio.sleep(1.5)
     before = site.processor()
@@ -162,9 +164,11 @@ async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:
         await asyncio.gather(*tasks)
     after = site.processor()
     peak.cancel()
+    pace.cancel()
     for viewer in viewers:
         await viewer.look(site.address)
-    return _figures(viewers, provider, before, after, (memory, max(await _result(peak), site.memory())))
+    figures = _figures(viewers, provider, before, after, (memory, max(await _result(peak), site.memory())))
+    return {**figures, "machine, µs a fixed loop": _spread(await _result(pace))}
 
 
 async def _peak(site: Site) -> float:
@@ -177,7 +181,24 @@ async def _peak(site: Site) -> float:
         return most
 
 
-async def _result(task: asyncio.Task[float]) -> float:
+async def _pace() -> list[float]:
+    """How fast the machine is meanwhile: microseconds of processor for the same small loop, four times a second.
+
+    A virtual processor that shares its core with a neighbour's takes nearly twice as long, from one second to the next.
+    """
+    taken = []
+    try:
+        while True:
+            began = time.thread_time_ns()
+            for _ in range(20_000):
+                pass
+            taken.append((time.thread_time_ns() - began) / 1000)
+            await asyncio.sleep(0.25)
+    except asyncio.CancelledError:
+        return taken
+
+
+async def _result(task: asyncio.Task[T]) -> T:
     return await task
 
 
