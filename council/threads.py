@@ -6,6 +6,7 @@ and given back for each look at the rows.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -24,7 +25,6 @@ class Threads:
     """
 
     def __init__(self, count: int, name: str) -> None:
-        self.count = count
         self._first = ThreadPoolExecutor(1, name)
         self._others = ThreadPoolExecutor(count - 1, name) if count > 1 else self._first
         self._busy = False
@@ -33,6 +33,7 @@ class Threads:
         """Run a function that uses the ORM in one of the threads, and return or raise what it does."""
 
         def run() -> T:
+            forget_a_dead_connection()
             try:
                 return function(*args, **kwargs)
             except (OperationalError, InterfaceError):
@@ -50,6 +51,20 @@ class Threads:
 
     def _leave(self, _working: Future[object]) -> None:
         self._busy = False
+
+
+def forget_a_dead_connection() -> None:
+    """Let go of the thread's connection if the database has ended it; the next statement then takes another."""
+    held = connection.connection
+    if held is not None and (held.closed or _readable(held.pgconn.socket)):
+        connection.close()
+
+
+def _readable(socket: int) -> bool:
+    """Whether the database has said something unasked, as it does when it goes."""
+    looking = select.poll()
+    looking.register(socket, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 in_thread = Threads(6, "council-db")

@@ -1,6 +1,5 @@
 """Django's ASGI handler for a site whose pages are all synchronous."""
 
-import select
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +9,7 @@ from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, connection, reset_queries
 
+from council.threads import forget_a_dead_connection
 from councilsite.turns import MOST
 
 # Threads that stay, each with its connection: a new one for each request, and a connection fetched and examined, take a
@@ -37,18 +37,9 @@ class Pages(ASGIHandler):
         return await sync_to_async(self._answer, thread_sensitive=False, executor=_threads)(request)
 
     def _answer(self, request: Any) -> Any:
-        held = connection.connection
-        if held is not None and (held.closed or _readable(held.pgconn.socket)):
-            connection.close()
+        forget_a_dead_connection()
         try:
             return self.get_response(request)
         finally:
             if connection.errors_occurred:
                 connection.close()
-
-
-def _readable(socket: int) -> bool:
-    """Whether the database has said something unasked, as it does when it goes: then a fresh connection is better."""
-    looking = select.poll()
-    looking.register(socket, select.POLLIN)
-    return bool(looking.poll(0))

@@ -11,7 +11,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
-from conversations import asking, changes, results, tasks
+from conversations import asking, results, tasks
 from conversations.models import Conversation
 from conversations.tests import cast
 from council import plans, record
@@ -298,25 +298,31 @@ def test_it_goes_on_where_the_database_drops_every_connection(alice, council, pr
             await asyncio.sleep(0.3)
             await asyncio.to_thread(drop_connections)
 
-    work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), drop)
-    for threads in (tasks.in_thread, changes.drawing):
-        async_to_sync(forget_connections)(threads)
-    connection.close()
+    try:
+        work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), drop)
+    finally:
+        connection.close()  # this thread's is dead too
     found = Deliberation.objects.get()
     assert (found.status, found.attempt) == ("complete", 1)
     assert {each.outcome for each in Call.objects.exclude(purpose="title")} == {"complete"}
     assert len(kinds(provider)) == 7
 
 
-async def forget_connections(threads) -> None:
-    """Each of the threads drops its connection, so that no later test meets a dead one."""
-    all_here = threading.Barrier(threads.count)
+def test_a_worker_whose_connections_were_dropped_meanwhile_begins_the_next_one_as_if_nothing_were(
+    alice, council, provider
+):
+    turn = asking.ask(alice, "What now?", council)
 
-    def forget() -> None:
-        all_here.wait(30)
+    async def drop_and_deliberate():
+        await tasks.in_thread(Deliberation.objects.exists)  # the thread has a connection
+        await asyncio.to_thread(drop_connections)
+        await tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id))
+
+    try:
+        work(drop_and_deliberate)
+    finally:
         connection.close()
-
-    await asyncio.gather(*(threads(forget) for _ in range(threads.count)))
+    assert Deliberation.objects.get().status == "complete"
 
 
 def where(database: str = "") -> dict:
@@ -329,7 +335,7 @@ def where(database: str = "") -> dict:
 def drop_connections() -> None:
     with psycopg.connect(**where("postgres")) as other:
         database = connection.settings_dict["NAME"]
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+        other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [database])
 
 
 async def test_a_thread_whose_waiter_has_gone_counts_as_busy_until_it_is_done():
