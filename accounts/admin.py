@@ -9,18 +9,20 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import SHELL_EMAIL, User
+from accounts.models import SHELL_EMAIL, SiteSettings, User
 
 if TYPE_CHECKING:
     PeopleAdmin = UserAdmin[User]
     FactorsAdmin = admin.ModelAdmin[Authenticator]
+    OneRowAdmin = admin.ModelAdmin[SiteSettings]
 else:
-    PeopleAdmin, FactorsAdmin = UserAdmin, admin.ModelAdmin
+    PeopleAdmin, FactorsAdmin, OneRowAdmin = UserAdmin, admin.ModelAdmin, admin.ModelAdmin
 
 RIGHTS = ("is_active", "is_staff", "is_superuser", "groups")
 
@@ -120,6 +122,26 @@ class SecondFactorAdmin(FactorsAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:  # noqa: ARG002  # the signature is the framework's
         """Only a superuser: without the second factor, a password is enough."""
         return _superuser(request)
+
+
+@admin.register(SiteSettings)
+class SiteSettingsAdmin(OneRowAdmin):
+    """The one row: its list is its form."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002  # the signature is the framework's
+        """Straight to the form."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        SiteSettings.objects.get_or_create(pk=1)
+        return redirect("admin:accounts_sitesettings_change", 1)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
+        """It is there already."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: SiteSettings | None = None) -> bool:  # noqa: ARG002  # the signature is the framework's
+        """It stays."""
+        return False
 
 
 def _superuser(request: HttpRequest) -> bool:

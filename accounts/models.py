@@ -1,4 +1,4 @@
-"""People."""
+"""People, and what an administrator decides about them."""
 
 from typing import Any, ClassVar
 
@@ -6,6 +6,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_domain_name
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
@@ -81,3 +82,51 @@ class User(AbstractUser):
     def get_short_name(self) -> str:
         """The same."""
         return str(self)
+
+
+class SiteSettings(models.Model):
+    """What an administrator decides for the whole site. There is one row at most; without it, the defaults hold."""
+
+    class SignUp(models.TextChoices):
+        """Who may make an account without being invited."""
+
+        CLOSED = "closed", _("Nobody: people are invited")
+        DOMAINS = "domains", _("Whoever has an address in one of the domains below")
+        OPEN = "open", _("Everybody")
+
+    signup = models.CharField(_("who may sign up"), max_length=10, choices=SignUp.choices, default=SignUp.CLOSED)
+    domains = models.TextField(
+        _("domains"),
+        blank=True,
+        help_text=_("One a line, such as example.org. Others below it (mail.example.org) have lines of their own."),
+    )
+    public_links = models.BooleanField(
+        _("links for anyone"),
+        default=False,
+        help_text=_("Whether people may share a conversation with anyone who has the link, without signing in."),
+    )
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("site settings")
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_row_of_site_settings")]
+
+    def __str__(self) -> str:
+        return str(_("Site settings"))
+
+    @classmethod
+    def current(cls) -> "SiteSettings":
+        """The row, or the defaults."""
+        return cls.objects.filter(pk=1).first() or cls(pk=1)
+
+    def clean(self) -> None:
+        """Raises ValidationError for what is no domain, and where domains are asked for and none is named."""
+        super().clean()
+        names = [line.strip().lower().removeprefix("@") for line in self.domains.splitlines() if line.strip()]
+        for name in names:
+            try:
+                validate_domain_name(name)
+            except ValidationError:
+                raise ValidationError({"domains": _("“%(name)s” is not a domain.") % {"name": name}}) from None
+        if self.signup == self.SignUp.DOMAINS and not names:
+            raise ValidationError({"domains": _("Name at least one domain, or choose another way to sign up.")})
+        self.domains = "\n".join(dict.fromkeys(names))
