@@ -1,0 +1,347 @@
+"""The access matrix: every address of the site and every socket, tried as each kind of person.
+
+The addresses come from the resolver. One that is not in the tables below fails, so that nobody adds a page without
+saying who may see it; one that is listed and no longer there fails too.
+"""
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from allauth.mfa.models import Authenticator
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from accounts.models import SiteSettings, User
+from conversations import asking, routing
+from conversations.models import Conversation
+from conversations.tests import cast
+from council.models import Call, Council, Deliberation, LanguageModel, Provider
+from councilsite import asgi
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 30  # seconds
+
+QUESTION = "Where does the grey heron sleep?"
+
+IN, LOGIN, REFUSED, MISSING = "in", "to sign in", "refused", "not found"
+"""What somebody meets: the page, or what it does; the page to sign in; a 403; a 404."""
+
+
+class Rule(NamedTuple):
+    """What each kind of person meets. Whoever "shared with" is has opened a link to the conversation."""
+
+    anonymous: str
+    another: str
+    shared_with: str
+    owner: str
+    staff: str
+    administrator: str
+
+
+ANYONE = Rule(IN, IN, IN, IN, IN, IN)
+SIGNED_IN = Rule(LOGIN, IN, IN, IN, IN, IN)
+OWNER = Rule(LOGIN, MISSING, MISSING, IN, MISSING, MISSING)
+STAFF = Rule(LOGIN, LOGIN, LOGIN, LOGIN, IN, IN)
+ADMINISTRATOR = Rule(LOGIN, LOGIN, LOGIN, LOGIN, REFUSED, IN)
+NOT_EVEN_THEY = Rule(LOGIN, LOGIN, LOGIN, LOGIN, REFUSED, REFUSED)
+NOTHING_THERE = Rule(MISSING, MISSING, MISSING, MISSING, MISSING, MISSING)
+
+
+class Methods(NamedTuple):
+    """The rules of an address for reading and for writing; None: the method is not allowed."""
+
+    get: Rule | None
+    post: Rule | None
+
+
+def both(rule: Rule) -> Methods:
+    return Methods(rule, rule)
+
+
+def read(rule: Rule) -> Methods:
+    return Methods(rule, None)
+
+
+def write(rule: Rule) -> Methods:
+    return Methods(None, rule)
+
+
+CONVERSATIONS = {
+    "": both(SIGNED_IN),
+    "history/": read(SIGNED_IN),
+    "c/<uuid:conversation_id>/": both(OWNER),
+    "c/<uuid:conversation_id>/changes/": read(OWNER),
+    "c/<uuid:conversation_id>/stop/": write(OWNER),
+    "c/<uuid:conversation_id>/rename/": write(OWNER),
+    "c/<uuid:conversation_id>/delete/": write(OWNER),
+    "c/<uuid:conversation_id>/restore/": write(OWNER),
+}
+
+ACCOUNTS = {
+    "settings/": both(SIGNED_IN),
+    "settings/theme/": write(ANYONE),
+    "settings/shortcuts/": write(ANYONE),
+    "setup/done/": both(SIGNED_IN),
+    "setup/<str:token>/": both(NOTHING_THERE),
+    "accounts/login/": both(ANYONE),
+    "accounts/logout/": Methods(Rule(LOGIN, *[IN] * 5), Rule(*[LOGIN] * 6)),
+    "accounts/inactive/": read(ANYONE),
+    "accounts/signup/": both(ANYONE),
+    "accounts/reauthenticate/": both(SIGNED_IN),
+    "accounts/email/": both(SIGNED_IN),
+    "accounts/confirm-email/": read(ANYONE),
+    "accounts/password/change/": both(SIGNED_IN),
+    "accounts/password/set/": both(SIGNED_IN),
+    "accounts/password/reset/": both(ANYONE),
+    "accounts/login/code/confirm/": both(SIGNED_IN),
+    "accounts/confirm-email/(?P<key>[-:\\w]+)/": Methods(ANYONE, NOTHING_THERE),
+    "accounts/password/reset/key/done/": read(ANYONE),
+    "accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/": both(ANYONE),
+    "accounts/password/reset/done/": read(ANYONE),
+    "accounts/2fa/": read(SIGNED_IN),
+    "accounts/2fa/authenticate/": both(SIGNED_IN),
+    "accounts/2fa/reauthenticate/": both(SIGNED_IN),
+    "accounts/2fa/totp/activate/": both(SIGNED_IN),
+    # Stan of the staff is the one who has a second factor, and nobody here has recovery codes.
+    "accounts/2fa/totp/deactivate/": both(Rule(LOGIN, MISSING, MISSING, MISSING, IN, MISSING)),
+    "accounts/2fa/recovery-codes/": read(Rule(LOGIN, *[MISSING] * 5)),
+    "accounts/2fa/recovery-codes/generate/": both(SIGNED_IN),
+    "accounts/2fa/recovery-codes/download/": both(Rule(LOGIN, *[MISSING] * 5)),
+    "accounts/2fa/webauthn/": read(SIGNED_IN),
+    "accounts/2fa/webauthn/add/": both(SIGNED_IN),
+    "accounts/2fa/webauthn/reauthenticate/": both(SIGNED_IN),
+    "accounts/2fa/webauthn/keys/<int:pk>/remove/": both(SIGNED_IN),
+    "accounts/2fa/webauthn/keys/<int:pk>/edit/": both(SIGNED_IN),
+    "accounts/2fa/webauthn/login/": both(SIGNED_IN),
+    "accounts/sessions/": both(SIGNED_IN),
+}
+
+ADMIN = {
+    "admin/": both(STAFF),
+    "admin/login/": both(Rule(LOGIN, REFUSED, REFUSED, REFUSED, IN, IN)),
+    "admin/logout/": write(ANYONE),
+    "admin/password_change/": both(STAFF),
+    "admin/password_change/done/": read(STAFF),
+    "admin/autocomplete/": read(NOT_EVEN_THEY),  # without saying for which field
+    "admin/jsi18n/": read(STAFF),
+    "admin/r/<path:content_type_id>/<path:object_id>/": both(Rule(*[LOGIN] * 4, MISSING, MISSING)),
+    "admin/(?P<app_label>…)/": both(Rule(*[LOGIN] * 4, MISSING, IN)),
+    "admin/(?P<url>.*)": both(Rule(*[LOGIN] * 4, MISSING, MISSING)),
+    "admin/accounts/user/<id>/password/": both(ADMINISTRATOR),
+}
+
+ADDED, CHANGED, DELETED = "added", "changed", "deleted"
+ADMINISTERED = {
+    "auth/group": {ADDED, CHANGED, DELETED},
+    "accounts/user": {ADDED, CHANGED},
+    "accounts/sitesettings": {CHANGED},
+    "mfa/authenticator": {DELETED},
+    "council/council": {ADDED, CHANGED, DELETED},
+    "council/languagemodel": {ADDED, CHANGED, DELETED},
+    "council/provider": {ADDED, CHANGED, DELETED},
+    "council/deliberation": set(),
+    "council/call": set(),
+    "procrastinate/procrastinatejob": set(),
+}
+"""What administrators may do with rows of each kind, besides looking at them. Others of the staff need permissions."""
+
+
+def administered() -> Iterator[tuple[str, Methods]]:
+    for name, allowed in ADMINISTERED.items():
+        place = f"admin/{name}/"
+
+        def only(what: str, allowed: set[str] = allowed) -> Rule:
+            return ADMINISTRATOR if what in allowed else NOT_EVEN_THEY
+
+        yield place, both(ADMINISTRATOR)
+        yield f"{place}add/", both(only(ADDED))
+        yield f"{place}<path:object_id>/", both(STAFF)  # leads on to the next
+        yield f"{place}<path:object_id>/change/", Methods(ADMINISTRATOR, only(CHANGED))
+        yield f"{place}<path:object_id>/delete/", both(only(DELETED))
+        yield f"{place}<path:object_id>/history/", both(ADMINISTRATOR)
+
+
+MATRIX = {**CONVERSATIONS, **ACCOUNTS, **ADMIN, **dict(administered())}
+
+SHOWN_OUT = "shown out"
+SOCKETS = {
+    "ws/c/<uuid:conversation_id>/": Rule(SHOWN_OUT, SHOWN_OUT, SHOWN_OUT, IN, SHOWN_OUT, SHOWN_OUT),
+}
+
+
+@dataclass
+class World:
+    """Alice's conversation, in which something was answered, and all who come by."""
+
+    people: dict[str, User | None]
+    conversation: Conversation
+    deleted: Conversation
+
+    def fill(self, name: str, place: str) -> object:
+        """What stands in for a part of an address."""
+        match name:
+            case "conversation_id":
+                return self.deleted.pk if place.endswith("restore/") else self.conversation.pk
+            case "object_id" | "id":
+                return OBJECTS.get(place.split("/")[2], OBJECTS[""])(self)
+            case _:
+                return PARTS[name]
+
+
+PARTS = {
+    "token": "no-such-token",
+    "content_type_id": "1",
+    "app_label": "accounts",
+    "url": "no-such-page",
+    "key": "no-such-key",
+    "uidb36": "1",
+    "pk": "1",
+}
+
+OBJECTS = {
+    "group": lambda _: Group.objects.get().pk,
+    "procrastinatejob": lambda _: ProcrastinateJob.objects.latest("pk").pk,
+    "council": lambda _: Council.objects.get().pk,
+    "languagemodel": lambda _: LanguageModel.objects.first().pk,
+    "provider": lambda _: Provider.objects.get().pk,
+    "deliberation": lambda _: Deliberation.objects.first().pk,
+    "call": lambda _: Call.objects.first().pk,
+    "user": lambda world: world.people["another"].pk,
+    "authenticator": lambda _: Authenticator.objects.first().pk,
+    "sitesettings": lambda _: SiteSettings.objects.get().pk,
+    "": lambda world: world.conversation.pk,
+}
+
+
+@pytest.fixture
+def world() -> World:
+    council = cast.council()
+    alice = cast.alice()
+    staff = User.objects.create_user("stan@example.org", "correct horse battery", is_staff=True)
+    people = {
+        "anonymous": None,
+        "another": cast.bob(),
+        "shared_with": User.objects.create_user("carol@example.org", "correct horse battery"),
+        "owner": alice,
+        "staff": staff,
+        "administrator": User.objects.create_superuser("root@example.org", "correct horse battery"),
+    }
+    asked = [asking.ask(alice, QUESTION, council).conversation for _ in range(2)]
+    Deliberation.objects.update(status="complete", revision=3)
+    Conversation.objects.filter(pk=asked[1].pk).update(deleted=timezone.now() - timedelta(days=1))
+    model = LanguageModel.objects.first()
+    deliberation = Deliberation.objects.first()
+    Call.objects.create(
+        deliberation=deliberation,
+        purpose="answer",
+        language_model=model,
+        model_name="M",
+        provider_name="P",
+        fence=1,
+        sent=timezone.now(),
+    )
+    Group.objects.create(name="Editors")
+    SiteSettings.objects.create(pk=1)
+    Authenticator.objects.create(user=staff, type=Authenticator.Type.TOTP, data={"secret": "JBSWY3DPEHPK3PXP"})
+    return World(people, *asked)
+
+
+def addresses() -> Iterator[str]:
+    """Every address of the resolver, as its pattern."""
+
+    def walk(patterns, before: str = "") -> Iterator[str]:
+        for each in patterns:
+            place = before + str(each.pattern)
+            if isinstance(each, URLResolver):
+                yield from walk(each.url_patterns, place)
+            else:
+                assert isinstance(each, URLPattern)
+                place = place.replace("^", "").removesuffix("$")
+                yield re.sub(r"(?<=P<app_label>).*(?=\)/)", "…", place)  # the names of all apps
+
+    return walk(get_resolver().url_patterns)
+
+
+def test_no_address_and_no_socket_is_unlisted():
+    assert set(addresses()) == set(MATRIX)
+    assert {str(each.pattern) for each in routing.websocket_urlpatterns} == set(SOCKETS)
+
+
+def filled(place: str, world: World) -> str:
+    """The address, with something in the place of each of its parts."""
+    part = r"\(\?P<(\w+)>(?:…|[^()])*\)|<(?:\w+:)?(\w+)>"
+    return "/" + re.sub(part, lambda found: str(world.fill(found[1] or found[2], place)), place)
+
+
+@pytest.mark.parametrize("who", Rule._fields)
+def test_each_address_lets_in_whom_it_should(world, who):
+    client = Client()
+    if world.people[who]:
+        client.force_login(world.people[who])
+    cookies = deepcopy(client.cookies)
+    met, expected = {}, {}
+    for place, methods in MATRIX.items():
+        for method, rule in methods._asdict().items():
+            client.cookies = deepcopy(cookies)
+            with transaction.atomic():  # what one does the next does not meet
+                response = getattr(client, method)(filled(place, world))
+                transaction.set_rollback(True)
+            if who not in OF_THE_CONVERSATION.get(place, {"owner"}):
+                assert QUESTION not in response.content.decode(), place
+            if rule is not None:
+                met[method, place] = outcome(response)
+                expected[method, place] = getattr(rule, who)
+            else:
+                assert response.status_code != 200, (method, place)
+    assert met == expected
+
+
+OF_THE_CONVERSATION: dict[str, set[str]] = {}
+"""Where others than its owner may read of the conversation."""
+
+
+def outcome(response) -> str:
+    match response.status_code:
+        case 302 if urlsplit(response["location"]).path.endswith("/login/"):
+            return LOGIN
+        case 403:
+            return REFUSED
+        case 404:
+            return MISSING
+        case 405 | 500:
+            return str(response.status_code)
+        case _:
+            return IN
+
+
+@pytest.mark.parametrize("who", Rule._fields)
+async def test_each_socket_lets_in_whom_it_should(world, who):
+    def arrive() -> str:
+        client = Client()
+        if world.people[who]:
+            client.force_login(world.people[who])
+        return "; ".join(f"{name}={each.value}" for name, each in client.cookies.items())
+
+    headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
+    headers.append((b"cookie", (await sync_to_async(arrive)()).encode()))
+    for place, rule in SOCKETS.items():
+        address = f"{filled(place, world)}?after=0&revision=0"
+        socket = WebsocketCommunicator(asgi.application, address, headers=headers)
+        assert (await socket.connect(PATIENCE))[0]
+        told = await socket.receive_output(PATIENCE)
+        assert (IN if QUESTION in told.get("text", "") else SHOWN_OUT) == getattr(rule, who)
+        assert (told["type"] == "websocket.close") == (getattr(rule, who) == SHOWN_OUT)
+        await socket.disconnect()
