@@ -190,6 +190,13 @@ class TurnView:
         return self.deliberation.mode == Mode.FULL
 
     @property
+    def unpriced(self) -> list[SeatView]:
+        """Seats whose models were used and have no price: what they cost is not in the cost."""
+        cards = [*self.answers, *self.reviews, *([self.synthesis] if self.synthesis else [])]
+        used = [each.seat for each in cards if not each.growing and each.tokens and each.cost is None]
+        return list(dict.fromkeys(used))
+
+    @property
     def top(self) -> StandingView | None:
         """The answer that came first; None where several share the first place, or nobody voted."""
         first = [each for each in self.standings if each.place == 1]

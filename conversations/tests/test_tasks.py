@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.utils import timezone
+from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from bench.provider import Provider
@@ -247,6 +248,19 @@ def test_a_change_of_the_roster_never_changes_a_past_deliberation(alice, council
     council.seats.all().delete()
     found.refresh_from_db()
     assert results.as_json(found) == before
+
+
+def test_the_page_says_whose_price_is_not_in_the_cost(alice, council, provider, client):
+    client.force_login(alice)
+
+    def verdict() -> str:
+        found = carry_out(asking.ask(alice, "What now?", council))
+        page = client.get(f"/c/{found.scope}/").content.decode()
+        return " ".join(strip_tags(page[page.index('class="verdict"') :]).split())
+
+    assert "no price" not in verdict()
+    LanguageModel.objects.filter(slug__in=("test-1", "test-3")).update(input_price=None)
+    assert "without B, the chairman: no price" in verdict()
 
 
 def test_it_titles_a_conversation(alice, council, provider):
