@@ -118,7 +118,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     async def renewed(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
         """The conversation has another title, or another turn."""
-        self.visible = None  # a page may have been open for hours
+        async with self.updating:
+            self.visible = None  # a page may have been open for hours
         await self._update()
 
     async def _update(self) -> bool:
@@ -163,11 +164,15 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=orjson.dumps(data).decode())
 
     def _changes(self) -> Changes | None:
-        if self.visible is None:
-            person = person_of(self.scope["cookies"])
-            # Not all at the same moment where many began together.
-            self.visible_until = monotonic() + random.uniform(RIGHT / 2, RIGHT)  # noqa: S311  # nothing secret
-            self.visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))
-        return look(self.visible, self.conversation_id, self.known)
+        if visible := self.visible:
+            return look(visible, self.conversation_id, self.known)
+        person = person_of(self.scope["cookies"])
+        visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
+        changes = look(visible, self.conversation_id, self.known)
+        # Once the rows have answered, and not before: what failed gives no right. Not all at the same moment where
+        # many began together.
+        self.visible_until = monotonic() + random.uniform(RIGHT / 2, RIGHT)  # noqa: S311  # nothing secret
+        self.visible = visible
+        return changes

@@ -51,7 +51,7 @@ class GrowingTexts:
         self._plan = plan
         self._texts: dict[Slot, _Text] = {}
         self._checkpoint = self._base = revision
-        self._generation = 0
+        self._generation = self._kept = 0  # of checkpoints: the one to come, and the last that is written
 
     def begin(self, event: StageStarted) -> None:
         """A stage begins, and its slots begin to grow."""
@@ -90,12 +90,13 @@ class GrowingTexts:
 
     def marks(self) -> dict[Slot, int]:
         """How many blocks are closed, of what a checkpoint is about to write."""
-        self._generation += 1
+        self._generation = self._kept + 1  # the same again where the last could not be written
         return {slot: len(self._advance(slot, text).closed) for slot, text in self._texts.items()}
 
     def checkpointed(self, marks: dict[Slot, int], revision: int) -> None:
         """The checkpoint is written."""
         self._base, self._checkpoint = self._checkpoint, revision
+        self._kept = self._generation
         for slot, text in self._texts.items():
             text.mark_before, text.mark = text.mark, marks.get(slot, text.mark)
             text.grown = True

@@ -57,6 +57,13 @@ def queue(arguments: Arguments) -> None:
     app.configure_task(TASK, queue=QUEUE).defer(**arguments.as_json())
 
 
+_STILL_HAS = """
+    SELECT EXISTS (
+        SELECT FROM procrastinate_jobs WHERE id = %(job)s AND worker_id = %(worker)s AND attempts = %(attempts)s
+    ) AS mine
+"""
+
+
 class GivenJobs(JobManager):
     """The jobs of a worker: first those that were given to it in its own process, then those of the queue."""
 
@@ -117,10 +124,21 @@ class GivenJobs(JobManager):
         return self._given.popleft() if self._given else await super().fetch_job(queues, worker_id)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  # the library's
-        """End the job, unless it is another worker's by now: this one was out of sight for too long."""
-        mine = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE id = %(job)s AND worker_id = %(worker)s) AS mine"
-        if (await self.connector.execute_query_one_async(mine, job=job.id, worker=self.worker_id))["mine"]:
+        """End the job, unless it was handed back meanwhile: this worker was out of sight for too long."""
+        if await self._still_has(job):
             await super().finish_job(job, status, delete_job)
+
+    async def retry_job(self, job: Job, *given: Any, **named: Any) -> None:
+        """Put the job back into the queue, unless it was handed back meanwhile."""
+        if await self._still_has(job):
+            await super().retry_job(job, *given, **named)
+
+    async def _still_has(self, job: Job) -> bool:
+        """Whether the row is still this worker's; it may have been fetched anew by the same one, an attempt later."""
+        found = await self.connector.execute_query_one_async(
+            _STILL_HAS, job=job.id, worker=self.worker_id, attempts=job.attempts
+        )
+        return bool(found["mine"])
 
     async def register_worker(self) -> int:
         """Become a worker; cancelled meanwhile, leave no row behind."""

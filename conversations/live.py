@@ -168,7 +168,8 @@ class Live:
         self._ending = True
         self._hurry()
         if self._worker is not None:
-            await self._worker
+            # Whoever is stopped meanwhile waits no more; what came is written all the same.
+            await asyncio.shield(self._worker)
 
     def _hurry(self) -> None:
         self._waited_for.set()
@@ -236,7 +237,7 @@ class Live:
 
     async def _write_change(self, change: Change) -> None:
         """Write it, and have it drawn meanwhile: the drawing is shown once both are done."""
-        before, after = self._rows, self._rows and written.after(self._rows, change)
+        before, after = self._rows, self._after(change)
         # Of a stage's texts the page has more than the rows: those that grow still are left as they are.
         known = self._changed if "layout" in change.values else self.recorder.revision
         html = asyncio.ensure_future(self._draw(before, after, known))
@@ -248,6 +249,14 @@ class Live:
         self._drawings.append(_Drawing(self._notice(change.revision, known, before, after), html))
         html.add_done_callback(lambda _: self._hurry())
         self._rows, self._changed = after, change.revision
+
+    def _after(self, change: Change) -> TurnRows | None:
+        """The rows as they are once it is written; None where they are not known, and viewers read them."""
+        try:
+            return self._rows and written.after(self._rows, change)
+        except Exception:
+            logger.exception("The rows of deliberation %s are not known any more", self.recorder.id)
+            return None
 
     async def _draw(self, before: TurnRows | None, after: TurnRows | None, known: int) -> str:
         """The change as HTML; empty where viewers have to read it."""
@@ -320,8 +329,14 @@ class Live:
         marks = self._texts.marks()
         change = await in_thread(self.recorder.checkpoint, snapshot)
         self._texts.checkpointed(marks, self.recorder.revision)
-        if self._rows:
-            self._rows = written.after(self._rows, change)
-        else:
+        self._rows = self._after(change)
+        if self._rows is None:
             # Not before: when a deliberation begins nobody looks yet, and where many do, each has enough to do.
-            self._rows = await in_thread(reading.of_deliberation, self.conversation_id, self.recorder.id)
+            self._rows = await self._read()
+
+    async def _read(self) -> TurnRows | None:
+        try:
+            return await in_thread(reading.of_deliberation, self.conversation_id, self.recorder.id)
+        except Exception:
+            logger.exception("The rows of deliberation %s were not read; viewers read them", self.recorder.id)
+            return None

@@ -39,9 +39,7 @@ _MINE = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
 _TAKE = f"""
     UPDATE {_DELIBERATION}
     SET attempt = attempt + 1, revision = revision + 1, layout = revision + 1, started = coalesce(started, now()),
-        status = CASE WHEN attempt < %(attempts)s THEN 'running' ELSE 'failed' END,
-        reason = CASE WHEN attempt < %(attempts)s THEN '' ELSE %(given_up)s END,
-        finished = CASE WHEN attempt < %(attempts)s THEN NULL ELSE now() END
+        status = 'running'
     WHERE id = %(id)s AND status IN ('queued', 'running')
     RETURNING *
 """  # noqa: S608  # own names
@@ -89,17 +87,24 @@ def claim_new(deliberation: Deliberation) -> Claim:
 
 
 def claim(deliberation_id: Any) -> Claim | None:
-    """Take an unfinished deliberation over from whoever had it. None: it is over, or was tried too often."""
-    given_up = "It was begun three times and never came to its end."
-    taken = Deliberation.objects.raw(_TAKE, {"id": deliberation_id, "attempts": ATTEMPTS, "given_up": given_up})
-    row = next(iter(taken), None)
-    if row is None or row.status == Deliberation.Status.FAILED:
+    """Take an unfinished deliberation over from whoever had it. None: it is over.
+
+    One that was tried too often, or that somebody stopped before it went on, is ended here.
+    """
+    row = next(iter(Deliberation.objects.raw(_TAKE, {"id": deliberation_id})), None)
+    if row is None:
         return None
-    if row.attempt == 1:
-        return _claim(row, {})
-    lost = row.calls.filter(state=Call.State.SENT, fence__lt=row.attempt)
-    lost.update(state=Call.State.ENDED, outcome=Outcome.FAILED, error="Its worker was lost.", ended=timezone.now())
-    return _claim(row, _filled(row))
+    if row.attempt > 1:
+        lost = row.calls.filter(state=Call.State.SENT, fence__lt=row.attempt)
+        lost.update(state=Call.State.ENDED, outcome=Outcome.FAILED, error="Its worker was lost.", ended=timezone.now())
+    taken = _claim(row, _filled(row) if row.attempt > 1 else {})
+    if row.attempt > ATTEMPTS:
+        Recorder(taken).stop([], Status.FAILED, "It was begun three times and never came to its end.")
+        return None
+    if row.cancel_requested:
+        Recorder(taken).stop([], Status.CANCELLED, "Stopped. What had come by then is kept.")
+        return None
+    return taken
 
 
 def holds(claim: Claim) -> bool:

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.sessions.models import Session
 from django.db import OperationalError
 from django.utils import timezone
 
 from conversations import asking, changes, consumers, live
 from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
+from conversations.growing import GrowingTexts
 from conversations.live import Live
 from conversations.tests import cast
 from council import record
@@ -75,7 +77,10 @@ def page(turn) -> ConversationConsumer:
     async def send(html: str) -> None:
         consumer.sent.append(html)
 
-    consumer._send = send
+    async def close(code: int) -> None:
+        consumer.closed = code
+
+    consumer._send, consumer.close = send, close
     return consumer
 
 
@@ -236,7 +241,7 @@ def test_nothing_is_told_of_what_could_not_be_written(turn, told, monkeypatch):
 
 def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeypatch):
     """However long one takes to draw; what is written does not wait for it."""
-    step, may_go_on = changes.step, asyncio.Event()
+    may_go_on = asyncio.Event()
 
     async def slowly(function, *given):
         await may_go_on.wait()
@@ -259,7 +264,6 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
         await shown._show()
 
     async_to_sync(play)()
-    monkeypatch.setattr(changes, "step", step)
     assert [(each["type"], each.get("html"), each["revision"]) for each in told[1:]] == [
         ("changed", "3", 4),
         ("changed", "4", 5),
@@ -295,3 +299,45 @@ def test_a_deliberation_that_was_stopped_is_read(turn, told, monkeypatch):
     async_to_sync(play)()
     assert len(seen) == 2
     assert not consumer.unfinished
+
+
+def test_a_look_that_fails_gives_nobody_a_right(turn, told, monkeypatch):
+    consumer = page(turn)
+
+    def away(*_):
+        raise OperationalError("The database is away.")
+
+    async def play():
+        shown = await begun(turn)
+        await begin(shown)
+        await consumer.changed(told[-1])
+        await live.in_thread(Session.objects.all().delete)  # the owner signs out
+        consumer.visible = None  # it is time to ask again
+        look = consumers.look
+        monkeypatch.setattr(consumers, "look", away)
+        with pytest.raises(OperationalError):
+            await consumer._update()
+        monkeypatch.setattr(consumers, "look", look)
+        sent = len(consumer.sent)
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+        return consumer.sent[sent:], consumer.closed
+
+    assert async_to_sync(play)() == ([], consumers.NOT_FOUND)
+
+
+def test_no_text_is_lost_from_frames_while_checkpoints_fail(turn):
+    claim = record.claim(turn.deliberation_id)
+    texts = GrowingTexts(claim.id, claim.plan, 1)
+    texts.begin(StageStarted(Stage.ANSWERING, (0, 1)))
+    texts.begun(2)
+    first, second = Slot(Stage.ANSWERING, 0), Slot(Stage.ANSWERING, 1)
+    texts.grew(first, "One")
+    texts.checkpointed(texts.marks(), 3)
+    texts.frame(3, 2)
+    texts.grew(first, " and a half")
+    texts.marks()  # the database is away,
+    texts.marks()  # and once more
+    texts.grew(second, "Two")
+    texts.checkpointed(texts.marks(), 4)
+    assert "and a half" in texts.frame(4, 2)["full"]

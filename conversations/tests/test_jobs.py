@@ -221,7 +221,7 @@ def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, pr
         until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
         provider.configure(tokens=20, tokens_per_second=0)
         assert record.claim(turn.deliberation_id).attempt == 2
-        sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL")
+        sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, attempts = attempts + 1")
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
         until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
     found = Deliberation.objects.get()
@@ -283,7 +283,11 @@ def test_it_ends_only_jobs_that_are_its_own(alice, council, monkeypatch):
         sql("UPDATE procrastinate_jobs SET worker_id = NULL")
         finish()
         assert ProcrastinateJob.objects.exists()
-        sql("UPDATE procrastinate_jobs SET worker_id = %s", mine.worker_id)
+        # Handed back by another worker, and fetched by this one again: what it began before is not what it has now.
+        sql("UPDATE procrastinate_jobs SET worker_id = %s, attempts = attempts + 1", mine.worker_id)
+        finish()
+        assert ProcrastinateJob.objects.exists()
+        sql("UPDATE procrastinate_jobs SET attempts = attempts - 1")
         finish()
         assert not ProcrastinateJob.objects.exists()
 

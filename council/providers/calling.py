@@ -93,7 +93,7 @@ async def call(
         return await tried()
     except _Retry as error:
         failed = error
-    attempt = failed.attempt
+    attempt = failed.attempt  # for the type checker alone: a retry gives another, or raises
     try:
         async for retrying in stamina.retry_context(
             on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5

@@ -1,5 +1,7 @@
 """Pages are answered in threads that keep their connection to the database."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
@@ -12,16 +14,18 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def client():
+def client(monkeypatch):
+    """A browser. There is one thread for its pages: a pool may use another for the next, whatever the load."""
+    monkeypatch.setattr(pages, "_threads", ThreadPoolExecutor(1))
     cookies = {"sessionid": cast.session_of(cast.alice())}
     yield httpx.AsyncClient(
         transport=httpx.ASGITransport(asgi.application), base_url="http://localhost", cookies=cookies
     )
     in_its_thread(close)
+    pages._threads.shutdown()
 
 
 def in_its_thread(function):
-    """Where nothing else goes on it is always the same one."""
     return pages._threads.submit(function).result()
 
 

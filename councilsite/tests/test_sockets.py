@@ -117,9 +117,7 @@ async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
     await sync_to_async(client.logout)()
     if what == "text that grows":
         said = await sync_to_async(message)("frame", conversation)
-        seen = []
         while (output := await owner.receive_output(PATIENCE))["type"] == "websocket.send":
-            seen.append(output)
             await viewers.tell(conversation.pk, said)
     else:
         await viewers.tell(conversation.pk, {"type": "renewed"})
