@@ -30,7 +30,7 @@ def require(environ: Mapping[str, str]) -> None:
 
 
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Django's DATABASES entry, with a pool: under ASGI each request has a thread of its own."""
+    """Django's DATABASES entry, with a pool: each thread that answers pages or writes has a connection."""
     url = environ.get("DATABASE_URL")
     known = conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
     return {

@@ -1,6 +1,6 @@
 """Requests take turns: a web process works on one at a time, and the others wait.
 
-Each request has a thread of its own, and all threads of a process share one interpreter with the loop that carries the
+Requests are answered in threads, and all threads of a process share one interpreter with the loop that carries the
 live pages. Fifty that work at once take no less time than fifty in a row, but hold up every stream meanwhile.
 """
 
