@@ -47,7 +47,8 @@ def ask(
     """Store the question and hand it to the workers. The same `request_id` again, for a new conversation
     or in the same one, gives the same turn.
 
-    Raises Refused: empty or too long, no such council or one just removed, a council that is not ready, a deliberation under way.
+    Raises Refused: empty or too long, no such council or one just removed, a council that is not ready, a deliberation
+    under way.
     """
     question = checked(question)
     if council is None:
