@@ -87,7 +87,7 @@ def context(folder: Path) -> None:
 
 
 def test_the_image_holds_what_the_site_needs_and_nothing_private(tmp_path):
-    """Its static files are made as the recipe says, from the files that get into it alone."""
+    """Its static files are found as the recipe says, among the files that get into it alone."""
     app, var = tmp_path / "app", tmp_path / "app" / "var"
     context(app)
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
@@ -99,10 +99,19 @@ def test_the_image_holds_what_the_site_needs_and_nothing_private(tmp_path):
     ]
     (collect,) = [rest for _, rest in instructions() if "collectstatic" in rest]
     clean = {name: value for name, value in os.environ.items() if name not in OURS}
-    typed = collect.replace("python ", f"{shlex.quote(sys.executable)} ")
-    subprocess.run(["sh", "-euc", typed], cwd=app, env={**clean, "VAR_DIR": str(var)}, check=True, timeout=60)
-    assert (var / "static" / "staticfiles.json").exists()
-    assert {each.name for each in var.iterdir()} == {"static"}
+    typed = collect.replace("python ", f"{shlex.quote(sys.executable)} ").replace("--verbosity 0", "--dry-run")
+    done = subprocess.run(
+        ["sh", "-euc", typed],
+        cwd=app,
+        env={**clean, "VAR_DIR": str(var)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"Pretending to copy '{app}/static/" in done.stdout
+    # Keys that are made without being asked for would be the same in every copy of the image.
+    assert not var.exists()
 
 
 def images() -> list[str]:
