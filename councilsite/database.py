@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.core.management.base import CommandError
 from psycopg.conninfo import conninfo_to_dict
 
 from councilsite.postgres import DATABASE, USER, socket_directory
@@ -16,7 +17,7 @@ PATIENCE = 10  # seconds
 POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 
 
-class Unreachable(Exception):
+class Unreachable(CommandError):
     """The database cannot be reached; the message says why."""
 
 
@@ -29,10 +30,15 @@ def require(environ: Mapping[str, str]) -> None:
             raise Unreachable(f"The database that DATABASE_URL names cannot be reached: {error}") from error
 
 
+def address(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Where the database is, in the words of libpq."""
+    url = environ.get("DATABASE_URL")
+    return conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
+
+
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Django's DATABASES entry, with a pool: each thread that answers pages or writes has a connection."""
-    url = environ.get("DATABASE_URL")
-    known = conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
+    known = address(var, environ)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": known.pop("dbname", DATABASE),

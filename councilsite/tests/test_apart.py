@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -39,16 +38,6 @@ class Apart:
     url: str
     web: Program
     start_worker: Callable[[], Program]
-
-
-@pytest.fixture(scope="module")
-def static(tmp_path_factory) -> Path:
-    """A `var/` with the static files, as a deployment makes them once."""
-    var = tmp_path_factory.mktemp("apart")
-    done = Program("manage.py", "collectstatic", "--no-input", **environment(VAR_DIR=str(var)))
-    assert done.ends() == 0, done.said
-    done.close()
-    return var
 
 
 @pytest.fixture(scope="module")

@@ -147,8 +147,8 @@ def assert_nothing_is_lost(site: Site, before: dict[str, list[str]]) -> None:
 def test_a_backup_is_for_its_owners_eyes(backed_up):
     site, _ = backed_up
     backup = site.folder.parent / "council-backup"
-    assert {each.name for each in backup.iterdir()} == {"council.dump", "secret_key", "field_keys"}
-    assert [each.stat().st_mode & 0o077 for each in (backup, *backup.iterdir())] == [0] * 4
+    assert {each.name for each in backup.iterdir()} == {"council.dump", "secret_key", "field_keys", "manifest.json"}
+    assert [each.stat().st_mode & 0o077 for each in (backup, *backup.iterdir())] == [0] * 5
 
 
 def test_a_backup_restores_everything_on_a_new_machine(backed_up):
@@ -156,9 +156,7 @@ def test_a_backup_restores_everything_on_a_new_machine(backed_up):
     (site.folder.parent / "new").mkdir()
     new = Site(site.folder.parent / "new")
     (restore,) = blocks("How do I restore a backup?")
-    without_mv = "".join(line for line in restore.splitlines(keepends=True) if not line.startswith("mv "))
-    assert without_mv != restore
-    new.type(without_mv)
+    new.type(restore)
     assert_nothing_is_lost(new, before)
     for name in ("secret_key", "field_keys"):
         assert (new.var / name).read_text() == (site.var / name).read_text()
@@ -167,7 +165,6 @@ def test_a_backup_restores_everything_on_a_new_machine(backed_up):
 def test_the_site_moves_to_a_postgresql_of_its_own(backed_up):
     site, _before = backed_up
     (load,) = blocks("How do I move from the embedded database to one of my own?")
-    programs = Path(postgres.binary("pg_restore")).parent
     with postgres.serving(site.var):
         with connect(site.var) as database:
             database.execute("CREATE DATABASE own")
@@ -175,9 +172,8 @@ def test_the_site_moves_to_a_postgresql_of_its_own(backed_up):
             f'{load}.venv/bin/python manage.py shell --no-imports -c "$CODE"',
             CODE=LOOK,
             DATABASE_URL=f"postgresql://{postgres.USER}@/own?host={postgres.socket_directory(site.var)}",
-            PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
         )
-    assert done.strip() == repr((KEY, TEXT, 1))
+    assert done.splitlines()[-1] == repr((KEY, TEXT, 1))
 
 
 def test_the_database_moves_to_another_major_version_and_the_site_goes_on(backed_up):

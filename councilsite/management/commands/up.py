@@ -8,14 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
-from accounts import setup
 from council.defaults import ensure_council
-from councilsite import database, embedded, locks, static
+from councilsite import database, embedded, locks, preparing, static
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -55,7 +52,7 @@ class Command(BaseCommand):
             raise CommandError(f"`up` is running already, with the data in {settings.VAR_DIR}. Stop it first.")
         with lock:
             _require_free(host, port)
-            _require_database()
+            database.require(os.environ)
             if not os.environ.get("SITE_URL"):
                 # The one setting that an option of a command decides; nothing has read it yet.
                 settings.SITE_URL = f"http://localhost:{port}"
@@ -69,19 +66,14 @@ class Command(BaseCommand):
         self._say("Stopped.")
 
     def _prepare(self, *, practice: bool) -> None:
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            self._say("Preparing the database …")
-            call_command("migrate", interactive=False, verbosity=0)
+        preparing.tables(self._say)
         static.collect()
         ensure_council(practice=practice)
 
     def _welcome(self, host: str) -> list[str]:
         """What a person needs to know once pages are served."""
         site = urlsplit(settings.SITE_URL)
-        lines = [f"Open {settings.SITE_URL}"]
-        if link := setup.link():
-            lines.append(f"Become its first administrator (the link works once): {settings.SITE_URL}{link}")
+        lines = preparing.way_in()
         if host in EVERYWHERE and site.hostname in LOOPBACK:
             lines.append(
                 "Other machines are let in only by the name in SITE_URL: start again with "
@@ -95,13 +87,6 @@ class Command(BaseCommand):
         for line in lines:
             self.stdout.write(line)
         self.stdout.flush()  # a pipe would hold it back
-
-
-def _require_database() -> None:
-    try:
-        database.require(os.environ)
-    except database.Unreachable as error:
-        raise CommandError(str(error)) from error
 
 
 def _require_free(host: str, port: int) -> None:
