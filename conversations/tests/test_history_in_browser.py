@@ -63,7 +63,7 @@ def test_the_history_changes_beside_the_page_that_is_read(visitor):
     page.get_by_role("button", name="Undo").press("Enter")
     page.locator(".toast").wait_for(state="detached")
     entry.filter(has_text="Beta").wait_for()
-    expect(page.locator("#history")).to_be_focused()
+    expect(page.get_by_role("link", name="Beta")).to_be_focused()
     expect(entry).to_have_count(3)
 
     page.locator("#history [aria-current]").hover()
