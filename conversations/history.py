@@ -52,15 +52,18 @@ class Place(NamedTuple):
         return urlsafe_b64encode(_FORM.pack(microseconds, self.id.bytes)).decode()
 
 
+def following(conversations: ConversationQuerySet, place: Place) -> ConversationQuerySet:
+    """Those of them that come after a place."""
+    # An index is searched by the first condition; the second sorts out what was asked at the same moment.
+    conversations = conversations.filter(updated__lte=place.updated)
+    return conversations.filter(Q(updated__lt=place.updated) | Q(pk__lt=place.id))
+
+
 def page(
     conversations: ConversationQuerySet, before: Place | None = None, size: int = PAGE
 ) -> tuple[list[Conversation], Place | None]:
     """The first `size` lines, or those that follow a place; and the place after which the next page begins."""
-    if before:
-        # An index is searched by the first condition; the second sorts out what was asked at the same moment.
-        conversations = conversations.filter(updated__lte=before.updated)
-        conversations = conversations.filter(Q(updated__lt=before.updated) | Q(pk__lt=before.id))
-    found = list(conversations[: size + 1])
+    found = list((following(conversations, before) if before else conversations)[: size + 1])
     more = len(found) > size
     found = found[:size]
     return found, Place.of(found[-1]) if more else None

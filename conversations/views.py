@@ -205,7 +205,8 @@ def _history(
     typed = given.get("before", "")
     before = Place.read(typed)
     shown = _whole(given.get("shown", ""))
-    size = min(max(shown, PAGE), MOST) if acted_on else PAGE
+    # Whole pages: what an undo brings back pushes no other line off the end.
+    size = min(PAGE * max(-(-shown // PAGE), 1), MOST) if acted_on else PAGE
     found, older = history_page(conversations, before, size)
     continued = continued and before is not None
     return {
