@@ -197,7 +197,7 @@ def test_a_wrong_number_of_lines_counts_for_none(client, alice, wrong):
 
 
 @given(st.binary(min_size=24, max_size=24))
-@example(((datetime.max - datetime(1970, 1, 1)) // timedelta(microseconds=1)).to_bytes(8) + bytes(16))  # noqa: DTZ001
+@example(((datetime.max - datetime(1970, 1, 1)) // timedelta(microseconds=1)).to_bytes(8) + bytes(16))  # noqa: DTZ001, DTZ901
 def test_any_place_can_be_read_or_is_none(noise):
     from base64 import urlsafe_b64encode
 
