@@ -4,7 +4,9 @@ import uuid
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
+from django.db.models.functions import Upper
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -40,7 +42,11 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ("-updated", "-id")
-        indexes = [models.Index(fields=("owner", "-updated", "-id"), name="conversation_history")]
+        indexes = [
+            models.Index(fields=("owner", "-updated", "-id"), name="conversation_history"),
+            # For `icontains`, of three letters and more.
+            GinIndex(OpClass(Upper("title"), name="gin_trgm_ops"), name="conversation_title"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -1,8 +1,9 @@
 """Rows of a turn -> what its fragments show."""
 
 from collections.abc import Iterable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from django.utils import timezone
@@ -38,15 +39,23 @@ def council_view(council: Council) -> CouncilView:
     return CouncilView(council.slug, council.name, council.description, Provider.Kind.PRACTICE in kinds)
 
 
-def by_age(conversations: Iterable[Conversation], zone: tzinfo) -> list[tuple[str, list[Conversation]]]:
-    """The history in groups, by the days of a reader in this zone."""
+def by_age(
+    conversations: Iterable[Conversation], zone: tzinfo, after: datetime | None = None
+) -> list[tuple[str, list[Conversation]]]:
+    """The history in groups, by the days of a reader in this zone.
+
+    Where it goes on below a line that was updated `after`, a group that began above has no name here.
+    """
     today = timezone.localdate(timezone=zone)
-    groups: dict[str, list[Conversation]] = {}
-    for each in conversations:
-        days = (today - timezone.localdate(each.updated, zone)).days
-        label = _("Today") if days < 1 else _("Yesterday") if days < 2 else _("Last 7 days") if days < 8 else _("Older")
-        groups.setdefault(label, []).append(each)
-    return list(groups.items())
+
+    def age(updated: datetime) -> str:
+        days = (today - timezone.localdate(updated, zone)).days
+        return _("Today") if days < 1 else _("Yesterday") if days < 2 else _("Last 7 days") if days < 8 else _("Older")
+
+    groups = [(label, list(some)) for label, some in groupby(conversations, lambda each: age(each.updated))]
+    if after and groups and groups[0][0] == age(after):
+        groups[0] = ("", groups[0][1])
+    return groups
 
 
 def turn_id(deliberation: Deliberation) -> str:

@@ -1,7 +1,7 @@
 """Pages and actions of a person's conversations. Every view's first line is access."""
 
 from datetime import tzinfo
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -15,16 +15,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from conversations import asking, changes, deleting, presenting, reading, showing, viewers
+from conversations.history import MOST, PAGE, Place
+from conversations.history import page as history_page
 from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH, Conversation
 from council import plans
 from council.core.values import Mode
 from council.models import Council
-
-HISTORY = 40
 
 
 @login_required
@@ -85,7 +85,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
         async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
     if request.htmx:
-        context = {"each": found, "page": _page(request), "acted": True, "typed_title": typed, "wrong_title": wrong}
+        context = {"each": found, "page": _page(request), "renamed": True, "typed_title": typed, "wrong_title": wrong}
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
     if wrong:
         messages.error(request, wrong)
@@ -107,7 +107,7 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         return redirect("ask")
     if _page(request) == found.get_absolute_url():
         return HttpResponseClientRedirect(reverse("ask"))
-    return _changed_history(request)
+    return _changed_history(request, found)
 
 
 @login_required
@@ -117,15 +117,20 @@ def restore(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     found = get_object_or_404(Conversation.objects.deleted_by(request.user), pk=conversation_id)
     Conversation.objects.filter(pk=found.pk).update(deleted=None)
     messages.success(request, _("“%(title)s” is back.") % {"title": found.title})
-    return _changed_history(request) if request.htmx else redirect(found)
+    return _changed_history(request, found) if request.htmx else redirect(found)
 
 
 @login_required
 @never_cache
 @require_GET
 def history(request: HttpRequest) -> HttpResponse:
-    """The sidebar's list alone, searched by title."""
-    return render(request, "conversations/_history.html", _history(request))
+    """The sidebar's list alone, searched by title; or what follows a place in it, to be put there."""
+    if not request.GET.get("before"):
+        return render(request, "conversations/_history.html", _history(request))
+    context = _history(request, continued=True)
+    if context["misplaced"]:
+        return retarget(reswap(render(request, "conversations/_history.html", context), "outerHTML"), "#history")
+    return render(request, "conversations/_history_page.html", context)
 
 
 def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpResponse:
@@ -188,24 +193,51 @@ def _composer(request: HttpRequest, error: str, last: showing.TurnView | None = 
     }
 
 
-def _history(request: HttpRequest) -> dict[str, object]:
+def _history(
+    request: HttpRequest, *, continued: bool = False, acted_on: Conversation | None = None
+) -> dict[str, object]:
+    """A page of the list; one that is `continued` shows below others; after an action it is as long as it was."""
+    given = request.POST if request.htmx and request.method == "POST" else request.GET
     conversations = Conversation.objects.visible_to(request.user)
-    typed = request.POST.get("q", "") if request.htmx and request.method == "POST" else request.GET.get("q", "")
-    query = " ".join(clean(typed).split())[:100]
+    query = " ".join(clean(given.get("q", "")).split())[:100]
     if query:
         conversations = conversations.filter(title__icontains=query)
-    found = list(conversations[:HISTORY])
+    typed = given.get("before", "")
+    before = Place.read(typed)
+    shown = _whole(given.get("shown", ""))
+    # Whole pages: what an undo brings back pushes no other line off the end.
+    size = min(PAGE * max(-(-shown // PAGE), 1), MOST) if acted_on else PAGE
+    found, older = history_page(conversations, before, size)
+    continued = continued and before is not None
     return {
-        "history": presenting.by_age(found, _zone(request)),
-        "history_count": len(found),
+        "history": presenting.by_age(found, _zone(request), before.updated if before and continued else None),
         "query": query,
+        "before": before.as_text() if before else "",
+        "misplaced": bool(typed and not before),
+        "older": urlencode({"before": older.as_text(), **({"q": query} if query else {})}) if older else "",
+        "came": len(found),
+        "shown": len(found) + (shown if continued else 0),
+        "continued": continued,
+        "focused": _focused(found, acted_on) if acted_on else found[0].pk if continued and found else None,
         "page": _page(request),
     }
 
 
-def _changed_history(request: HttpRequest) -> HttpResponse:
-    """The list after an action on it, as it was searched, with what there is to say."""
-    return render(request, "conversations/_history_changed.html", {**_history(request), "acted": True})
+def _focused(found: list[Conversation], acted_on: Conversation) -> UUID | None:
+    """Where the keyboard goes on after an action: the conversation's line, else the next, else the last."""
+    place = Place.of(acted_on)
+    return next((each.pk for each in found if Place.of(each) <= place), found[-1].pk if found else None)
+
+
+def _whole(typed: str) -> int:
+    """A number from an address or a form; 0 where it is none."""
+    return int(typed) if typed.isdecimal() and len(typed) < 10 else 0
+
+
+def _changed_history(request: HttpRequest, acted_on: Conversation) -> HttpResponse:
+    """The list after an action in it, as it was searched and as far as it was shown, with what there is to say."""
+    context = {**_history(request, acted_on=acted_on), "acted": True}
+    return render(request, "conversations/_history_changed.html", context)
 
 
 def _page(request: HttpRequest) -> str:

@@ -1,11 +1,15 @@
 """The history beside a page, in a real browser: to search it, rename, delete and undo."""
 
 import re
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
+from conversations.history import PAGE
 from conversations.models import Conversation
+from conversations.tests.visitor import axe
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -63,7 +67,7 @@ def test_the_history_changes_beside_the_page_that_is_read(visitor):
     page.get_by_role("button", name="Undo").press("Enter")
     page.locator(".toast").wait_for(state="detached")
     entry.filter(has_text="Beta").wait_for()
-    expect(page.locator("#history")).to_be_focused()
+    expect(page.get_by_role("link", name="Beta")).to_be_focused()
     expect(entry).to_have_count(3)
 
     page.locator("#history [aria-current]").hover()
@@ -106,3 +110,91 @@ def test_a_part_of_a_page_is_not_replaced_by_a_whole_one(visitor):
     page.locator(".toast", has_text="Reload the page").wait_for()
     assert page.locator("#history .entry").count() == 1
     visitor.problems[:] = [each for each in visitor.problems if "status of 404" not in each]
+
+
+def past(owner, count: int) -> None:
+    """Conversations of long ago, "Past 0" the newest."""
+    made = [Conversation(owner=owner, title=f"Past {number}", titled=True) for number in range(count)]
+    Conversation.objects.bulk_create(made)
+    for number, each in enumerate(made):
+        each.updated = timezone.now() - timedelta(days=30, hours=number)
+    Conversation.objects.bulk_update(made, ["updated"])
+
+
+def test_older_ones_come_by_the_keyboard_and_stay_when_one_is_deleted(visitor):
+    page = visitor.page
+    past(visitor.user, 2 * PAGE + 7)
+    page.goto("/")
+    entry, status = page.locator("#history .entry"), page.locator("#status")
+    older = page.get_by_role("link", name="Show older")
+    older.press("Enter")
+    expect(page.get_by_role("link", name=f"Past {PAGE}", exact=True)).to_be_focused()
+    expect(status).to_have_text(f"{PAGE} older conversations, {2 * PAGE} in the list")
+    expect(entry).to_have_count(2 * PAGE)
+    assert not axe(page)
+    older.press("Enter")
+    expect(page.get_by_role("link", name=f"Past {2 * PAGE}", exact=True)).to_be_focused()
+    expect(status).to_have_text(f"7 older conversations, {2 * PAGE + 7} in the list")
+    expect(older).to_have_count(0)
+    assert entry.locator("a").all_inner_texts() == [f"Past {number}" for number in range(2 * PAGE + 7)]
+    assert page.locator("#history h2").all_inner_texts() == ["Older"]
+
+    page.get_by_label(f"Rename or delete “Past {PAGE + 30}”").press("Enter")
+    page.get_by_role("button", name="Delete").filter(visible=True).press("Enter")
+    expect(page.get_by_role("link", name=f"Past {PAGE + 31}", exact=True)).to_be_focused()
+    expect(entry).to_have_count(2 * PAGE + 6)
+    assert not page.locator("#history details[open]").count()
+    expect(page.get_by_role("link", name=f"Past {PAGE + 29}", exact=True)).to_be_in_viewport()
+    page.get_by_role("button", name="Undo").press("Enter")
+    expect(page.get_by_role("link", name=f"Past {PAGE + 30}", exact=True)).to_be_focused()
+    expect(entry).to_have_count(2 * PAGE + 7)
+    expect(page.get_by_role("link", name=f"Past {PAGE + 29}", exact=True)).to_be_in_viewport()
+
+
+def test_older_ones_come_once_however_often_they_are_asked_for(visitor):
+    page = visitor.page
+    past(visitor.user, 2 * PAGE + 7)
+    page.goto("/")
+    page.get_by_role("link", name="Show older").dblclick()
+    page.get_by_role("link", name=f"Past {2 * PAGE - 1}", exact=True).wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#history .entry").count() == 2 * PAGE
+
+
+def test_older_ones_that_come_after_a_search_was_typed_are_not_put_into_it(visitor):
+    page = visitor.page
+    past(visitor.user, PAGE + 7)
+    page.goto("/")
+    held = []
+
+    def hold(route) -> None:
+        held.append(route)
+
+    page.route("**/history/?before=*", hold)
+    page.get_by_role("link", name="Show older").click()
+    page.get_by_role("searchbox").fill("Past 3")
+    page.get_by_text("11 conversations found").wait_for(state="attached")
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#history .entry")).to_have_count(11)
+
+
+def test_without_javascript_a_link_shows_the_older_ones(visitor):
+    past(visitor.user, PAGE + 7)
+    page = visitor.open(visitor.look(java_script_enabled=False))
+    page.goto("/")
+    page.get_by_role("link", name="Show older").click()
+    assert page.locator("#history .entry a").all_inner_texts() == [f"Past {PAGE + number}" for number in range(7)]
+    page.get_by_role("link", name="Show the newest").click()
+    assert page.locator("#history .entry").count() == PAGE
+
+
+def test_a_rotten_place_shows_the_beginning_in_place_of_what_is_there(visitor):
+    page = visitor.page
+    past(visitor.user, PAGE + 7)
+    page.goto("/")
+    older = page.get_by_role("link", name="Show older")
+    page.route("**/history/?before=*", lambda route: route.continue_(url=f"{visitor.url}/history/?before=rotten"))
+    older.click()
+    page.get_by_text("does not exist").wait_for()
+    assert page.locator("#history .entry").count() == PAGE
