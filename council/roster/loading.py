@@ -19,13 +19,11 @@ from council import rules
 from council.core.aliases import letter
 from council.models import Council, LanguageModel, Provider, Seat
 from council.roster import values
+from council.roster.applying import Change, check, differing, put, save, whole
 from council.roster.reading import Entry, Mistakes, read
-from council.roster.values import CHAIRMAN, FIELDS, WORDS
+from council.roster.values import CHAIRMAN, WORDS
 
 KEY = "API key"
-
-Change = tuple[str, Any, Any]
-"""A key of the file, what it was (None: nothing), and what it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +80,24 @@ def _providers(
     for entry in entries:
         row = rows.setdefault(entry.slug, Provider())
         before = values.of_provider(row) if row.pk else None
-        after = _said(entry)
+        after = whole(entry)
         try:
             after["base_url"] = rules.address(after["base_url"])
         except ValidationError as error:
             mistakes.add(error.messages[0], entry, "base_url")
-        if not after["base_url"] and after["kind"] != Provider.Kind.PRACTICE:
-            mistakes.add("A provider needs an address. Only the practice model has none.", entry, "base_url")
+            after["base_url"] = row.base_url
+        else:
+            if not after["base_url"] and after["kind"] != Provider.Kind.PRACTICE:
+                mistakes.add("A provider needs an address. Only the practice model has none.", entry, "base_url")
         key = _key(row, after, entry, environ, loaded, mistakes)
-        changes = [*_changes("providers", before, after), *key]
-        _put(row, after, entry, mistakes)
+        changes = [*differing("providers", before, after), *key]
+        put(row, after, entry, mistakes)
         loaded.add("providers", entry.slug, changes, new=before is None)
         if changes:
             changed.append((row, ["api_key"] if key else []))
     mistakes.stop()
     for row, more in changed:
-        _save(row, "providers", *more)
+        save(row, "providers", *more)
     return rows
 
 
@@ -146,15 +146,15 @@ def _models(
     for entry in entries:
         row = rows.setdefault(entry.slug, LanguageModel())
         before = values.of_model(row) if row.pk else None
-        after = _said(entry)
+        after = whole(entry)
         if after["provider"] not in providers:
             mistakes.add(_unknown("provider", after["provider"]), entry, "provider")
             continue
         owner = owners.setdefault((after["provider"], after["model_id"]), entry.slug)
         if owner != entry.slug:
             mistakes.add(f"{after['provider']} has this model already, as “{owner}”.", entry, "model_id")
-        _put(row, {**after, "provider": providers[after["provider"]]}, entry, mistakes)
-        changes = _changes("models", before, after)
+        put(row, {**after, "provider": providers[after["provider"]]}, entry, mistakes)
+        changes = differing("models", before, after)
         loaded.add("models", entry.slug, changes, new=before is None)
         if changes:
             changed.append(row)
@@ -163,7 +163,7 @@ def _models(
     moving = LanguageModel.objects.filter(pk__in=[row.pk for row in changed])
     moving.update(model_id=Concat(Value("moving "), Cast(F("pk"), CharField())))
     for row in changed:
-        _save(row, "models")
+        save(row, "models")
     return rows
 
 
@@ -176,16 +176,17 @@ def _councils(entries: list[Entry], models: dict[str, LanguageModel], loaded: Lo
     for entry in entries:
         row, said = rows.setdefault(entry.slug, Council()), after[entry.slug]
         if said["default"] and entry.slug != default:
-            mistakes.add(f"“{default}” is the default council already, and there is one.", entry, "default")
-        _put(row, said, entry, mistakes)
+            mistakes.add(f"There is one default council, and “{default}” is it already.", entry, "default")
+        put(row, said, entry, mistakes)
         loaded.add(
-            "councils", entry.slug, _changes("councils", before.get(entry.slug), said), new=entry.slug not in before
+            "councils", entry.slug, differing("councils", before.get(entry.slug), said), new=entry.slug not in before
         )
     mistakes.stop()
     if default is not None:
         for slug, was in before.items():
             if was["default"] and slug not in after:
                 loaded.add("councils", slug, [("default", True, False)])
+                loaded.left.remove(f"council {slug}")
         Council.objects.filter(default=True).exclude(slug=default).update(default=False)
     for slug, said in after.items():
         if said != before.get(slug):
@@ -196,12 +197,12 @@ def _council(
     entry: Entry, before: dict[str, Any] | None, models: dict[str, LanguageModel], mistakes: Mistakes
 ) -> dict[str, Any]:
     """What the file says of a council, once it keeps to the rules."""
-    said = _said(entry)
+    said = whole(entry)
     if before and "groups" not in entry.values:
         said["groups"] = before["groups"]
     said["groups"] = sorted(set(said["groups"]))
     for name in said["groups"]:
-        _check(Group(name=name), entry, mistakes, key="groups")
+        check(Group(name=name), entry, mistakes, key="groups")
     said["seats"] = _seats(entry, said, mistakes)
     for key, slugs in (("members", said["members"]), ("chairman", filter(None, [said["chairman"]]))):
         for slug in dict.fromkeys(slugs):
@@ -221,7 +222,7 @@ def _seats(entry: Entry, said: dict[str, Any], mistakes: Mistakes) -> list[dict[
     names = [letter(place) for place in range(len(said["members"]))] + ([CHAIRMAN] if said["chairman"] else [])
     found: dict[str, dict[str, Any]] = {}
     for seat in said["seats"]:
-        each = _said(seat)
+        each = whole(seat)
         if each["seat"] not in names:
             what = f"There is no seat “{each['seat']}”. This council has {', '.join(names) or 'none'}."
             mistakes.add(what, entry, "seats.seat", seat.lines["seat"])
@@ -229,12 +230,12 @@ def _seats(entry: Entry, said: dict[str, Any], mistakes: Mistakes) -> list[dict[
             mistakes.add(f"Seat “{each['seat']}” is there already.", entry, "seats.seat", seat.lines["seat"])
         found[each["seat"]] = each
         row = Seat(**{key: value for key, value in each.items() if key != "seat"})
-        _check(row, entry, mistakes, seat=seat)
+        check(row, entry, mistakes, seat=seat)
     return [found[name] for name in names if name in found and len(values.told("seats", found[name])) > 1]
 
 
 def _save_council(row: Council, before: dict[str, Any], said: dict[str, Any], models: dict[str, LanguageModel]) -> None:
-    _save(row, "councils")
+    save(row, "councils")
     if said["groups"] != before.get("groups"):
         row.groups.set([Group.objects.get_or_create(name=name)[0] for name in said["groups"]])
     if all(said[key] == before.get(key) for key in ("members", "chairman", "seats")):
@@ -248,66 +249,6 @@ def _save_council(row: Council, before: dict[str, Any], said: dict[str, Any], mo
         Seat(council=row, role=role, position=place, language_model=models[slug], **more.get(name, {}))
         for place, (role, name, slug) in enumerate(line_up)
     )
-
-
-def _said(entry: Entry) -> dict[str, Any]:
-    """All keys of an entry, with the defaults of those that it leaves out."""
-    return {key: entry.values.get(key, values.default(entry.kind, key)) for key in FIELDS[entry.kind]}
-
-
-def _changes(kind: str, before: dict[str, Any] | None, after: dict[str, Any]) -> list[Change]:
-    """The keys that differ; of a new row, all that is written of it."""
-    if before is None:
-        return [(key, None, value) for key, value in _flat(values.told(kind, after)).items() if key != "slug"]
-    was, becomes = _flat(before), _flat(after)
-    keys = dict.fromkeys([*becomes, *was])
-    return [(key, was.get(key), becomes.get(key)) for key in keys if was.get(key) != becomes.get(key)]
-
-
-def _flat(said: dict[str, Any]) -> dict[str, Any]:
-    """With a key for each thing that is said of a seat."""
-    seats = {
-        f"seats.{seat['seat']}.{key}": value
-        for seat in said.get("seats", ())
-        for key, value in values.told("seats", seat).items()
-        if key != "seat"
-    }
-    return {key: value for key, value in said.items() if key != "seats"} | seats
-
-
-def _put(row: Model, said: dict[str, Any], entry: Entry, mistakes: Mistakes) -> None:
-    """Give a row what the file says, and see whether its columns take that."""
-    for key, value in said.items():
-        if values.is_column(entry.kind, key) or key == "provider":
-            setattr(row, key, value)
-    _check(row, entry, mistakes)
-
-
-def _check(row: Model, entry: Entry, mistakes: Mistakes, key: str = "", seat: Entry | None = None) -> None:
-    """Tell what the columns do not take: as a mistake in `key`, or in the key of each, of the entry or of its seat."""
-    # An address has rules of its own, because a container's host has no dot. A stored key is looked at by `_key`.
-    try:
-        row.clean_fields(exclude={"base_url", "api_key", "provider", "council", "language_model"})
-        wrong: dict[str, list[str]] = {}
-    except ValidationError as error:
-        wrong = error.message_dict
-    for column in row._meta.concrete_fields:
-        # Of a long text, and of an address, only forms know the limit.
-        if column.name in {"base_url", "system_prompt"} and len(getattr(row, column.name)) > column.max_length:
-            wrong[column.name] = [f"This is too long: {column.max_length:,} characters fit."]
-    for name, words in wrong.items():
-        choices = [value for value, _label in row._meta.get_field(name).flatchoices if value]
-        what = f"This must be one of {', '.join(choices)}." if choices else " ".join(words)
-        if seat:
-            mistakes.add(what, entry, f"seats.{name}", seat.lines.get(name))
-        else:
-            mistakes.add(what, entry, key or name)
-
-
-def _save(row: Model, kind: str, *more: str) -> None:
-    """What a file says and no more: a model's tokens are learnt meanwhile."""
-    columns = [key for key in FIELDS[kind] if values.is_column(kind, key) or key == "provider"]
-    row.save(update_fields=[*columns, *more] if row.pk else None)
 
 
 def _leave(kind: str, rows: Mapping[str, Model], entries: list[Entry], loaded: Loaded) -> None:

@@ -1,6 +1,7 @@
 """`manage.py roster load` and `manage.py roster dump`."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
+from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from council import defaults, plans
 from council.core.values import Mode
 from council.models import Council, Deliberation, LanguageModel, Provider, Seat
 from council.roster import reading, values
+from council.roster.loading import load
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -125,8 +128,8 @@ def _environment(monkeypatch):
     monkeypatch.setenv("ACME_KEY", KEY)
 
 
-@pytest.fixture
-def load(tmp_path):
+@pytest.fixture(name="load")
+def _load(tmp_path):
     """Load a text; returns what the command says."""
 
     def load(text: str | bytes, *options: str) -> str:
@@ -139,8 +142,8 @@ def load(tmp_path):
     return load
 
 
-@pytest.fixture
-def refused(load):
+@pytest.fixture(name="refused")
+def _refused(load):
     """Load a text that is refused; returns why. Nothing is written."""
 
     def refused(text: str | bytes) -> str:
@@ -284,6 +287,7 @@ class TestLoading:
         rosters.council(rosters.provider(), default=True)
         said = load(ROSTER)
         assert "~ council test\n    default: true -> false" in said
+        assert "council test" not in said[said.index("left as they are") :]
         assert [each.slug for each in Council.objects.filter(default=True)] == ["ours"]
         load(ROSTER + ROSTER[ROSTER.index("[[councils]]") :].replace("ours", "theirs").replace("true", "false"))
         both = ROSTER[ROSTER.index("[[councils]]") :]
@@ -321,6 +325,18 @@ class TestLoading:
     def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(self, load):
         load(ROSTER + SEATS)
         assert "changes nothing" in load(b"\xef\xbb\xbf" + (ROSTER + SEATS).replace("\n", "\r\n").encode())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_that_load_at_once_each_but_the_first_finds_all_done():
+    def one(_number: int) -> int:
+        try:
+            return len(load(ROSTER.encode(), "roster.toml", {"ACME_KEY": KEY}).differences)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(one, range(4))) == [0, 0, 0, 4]
 
 
 class TestKeys:
@@ -491,7 +507,7 @@ class TestMistakes:
     def test_two_defaults(self, refused):
         second = ROSTER[ROSTER.index("[[councils]]") :].replace('"ours"', '"theirs"')
         said = refused(ROSTER + second)
-        assert "council “theirs”, default: “ours” is the default council already" in said
+        assert "council “theirs”, default: There is one default council, and “ours” is it already." in said
 
     def test_a_member_whose_provider_is_switched_off(self, refused):
         said = refused(ROSTER.replace('name = "Acme"', 'name = "Acme"\nenabled = false'))
@@ -509,6 +525,12 @@ class TestMistakes:
             call_command("roster", "load", str(tmp_path / "none.toml"))
         with pytest.raises(CommandError, match="cannot be read: Is a directory"):
             call_command("roster", "load", str(tmp_path))
+
+    @pytest.mark.parametrize("address", ["http://[", "http://x:99999", "https://models acme.example"])
+    def test_an_address_that_is_none_for_a_provider_that_has_a_key(self, load, refused, monkeypatch, address):
+        load(ROSTER)
+        monkeypatch.delenv("ACME_KEY")
+        assert "base_url: Enter an address" in refused(ROSTER.replace("https://models.acme.example/v1", address))
 
     def test_an_empty_file_changes_nothing(self, load):
         assert "changes nothing" in load("")
