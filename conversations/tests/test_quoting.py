@@ -94,6 +94,11 @@ def test_no_hostile_text_gets_out(text):
     assert_contained(text)
 
 
+@pytest.mark.parametrize("fence", ["```", "````text", "`" * 20, "~~~~"])
+def test_a_text_that_stands_as_code_cannot_end_it(fence):
+    assert_contained(f"<br>\n{fence}\n\n# Fake\n")
+
+
 @given(texts)
 def test_no_text_gets_out_and_each_stays_as_it_is(text):
     assert_contained(text)
