@@ -83,7 +83,7 @@ def render(text: str, rewrite: Callable[[str], str] | None = None) -> SafeString
     source = clean(text)
     if rewrite:
         source = rewrite(source)
-    return _html(_Tables().limit(source), _WHOLE, final=True)
+    return _html(Tables().limit(source), _WHOLE, final=True)
 
 
 def blocks(text: str, rewrite: Callable[[str], str] | None = None) -> tuple[list[SafeString], SafeString]:
@@ -109,7 +109,7 @@ class LiveText:
     def __init__(self, rewrite: Callable[[str], str] | None = None) -> None:
         self.closed: list[SafeString] = []
         self._rewrite = rewrite
-        self._tables = _Tables()
+        self._tables = Tables()
         self._fed: list[str] = []
         self._seen: list[str] = []
         self._lines = ""  # the open block's complete lines, cleaned
@@ -155,7 +155,7 @@ class LiveText:
 _DELIMITER_LINE = re.compile(r"^[>:\- \t]*\|[|>:\- \t]*$", re.MULTILINE)
 
 
-class _Tables:
+class Tables:
     """Ends the tables that would grow out of all proportion, by a blank line.
 
     It reads a text line by line and only remembers, so a text in pieces, each of complete lines, comes out the same. It
@@ -167,6 +167,7 @@ class _Tables:
         self._filled = 0
 
     def limit(self, lines: str) -> str:
+        """The lines, with a blank one where a table must end."""
         if not self._columns and not _DELIMITER_LINE.search(lines):
             return lines
         rows: list[str] = []

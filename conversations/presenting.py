@@ -93,7 +93,7 @@ def view(rows: TurnRows) -> TurnView:
         matrix=matrix,
         standings=standings,
         ballots=sum(row.state in {BallotState.VALID, BallotState.REPAIRED} for row in matrix),
-        dissent=_dissent(members, standings, rows.reviews),
+        dissent=[members[seat] for seat in dissenting(deliberation, rows.reviews)],
         cost=rows.cost,
         seconds=deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
     )
@@ -203,7 +203,7 @@ def _positions(row: Review) -> dict[int, float]:
     return Ballot(tuple(tuple(group) for group in row.ballot), BallotState(row.ballot_state)).positions()
 
 
-def _dissent(members: list[SeatView], standings: tuple[StandingView, ...], reviews: list[Review]) -> list[SeatView]:
-    """Reviewers who put an answer first that is not first in the standings."""
-    first = {each.seat.index for each in standings if each.place == 1}
-    return [members[row.seat] for row in reviews if row.ballot and _positions(row) and not first & set(row.ballot[0])]
+def dissenting(deliberation: Deliberation, reviews: Iterable[Review]) -> list[int]:
+    """Seats of the reviewers who put an answer first that is not first in the standings."""
+    first = {each["seat"] for each in deliberation.standings if each["place"] == 1}
+    return [row.seat for row in reviews if row.ballot and _positions(row) and not first & set(row.ballot[0])]

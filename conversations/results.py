@@ -8,13 +8,13 @@ from conversations.asking import council_answer
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
 from council.core.values import Plan
-from council.models import Contribution, Deliberation, Synthesis
+from council.models import Contribution, Deliberation
 
 
 def as_json(deliberation: Deliberation) -> dict[str, Any]:
     """Question, council, answers, reviews, standings, synthesis (empty where there is none), seconds, cost."""
     plan = Plan.from_json(deliberation.plan)
-    has_synthesis = Synthesis.objects.filter(deliberation=deliberation).exclude(text="").exists()
+    synthesis = getattr(deliberation, "synthesis", None)
     return {
         "question": plan.question,
         "council": deliberation.council_name,
@@ -31,6 +31,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
             {
                 "seat": letter(row.seat),
                 "outcome": row.outcome,
+                "error": row.error,
                 "ballot": {
                     "state": row.ballot_state,
                     "ranking": [[letter(seat) for seat in group] for group in row.ballot],
@@ -41,7 +42,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
             for row in deliberation.reviews.all()
         ],
         "standings": [{**each, "seat": letter(each["seat"])} for each in deliberation.standings],
-        "synthesis": council_answer(deliberation) if has_synthesis else "",
+        "synthesis": council_answer(deliberation) if synthesis and synthesis.text else "",
         "seconds": deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
         "cost": deliberation.calls.aggregate(cost=Sum("cost"))["cost"],
     }
@@ -50,6 +51,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
 def _figures(row: Contribution) -> dict[str, Any]:
     return {
         "outcome": row.outcome,
+        "error": row.error,
         "seconds": row.seconds,
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,

@@ -284,7 +284,7 @@ class TurnView:
     @property
     def ended_word(self) -> str:
         """How it ended, in a word, where that needs saying."""
-        return ended_words(self.deliberation)
+        return ended_word(self.deliberation.status)
 
     @property
     def failed(self) -> bool:
@@ -336,18 +336,13 @@ def elapsed_since(moment: datetime) -> float:
     return (timezone.now() - moment).total_seconds()
 
 
-def ended_words(deliberation: Deliberation) -> str:
+def ended_word(status: str) -> str:
     """How a deliberation ended, in a word, where that needs saying."""
-    return (
-        {
-            Status.COMPLETE: "",
-            Status.PARTIAL: _("Partial"),
-            Status.FAILED: _("Failed"),
-            Status.CANCELLED: _("Stopped"),
-        }.get(Status(deliberation.status), "")
-        if not deliberation.unfinished
-        else ""
-    )
+    return {
+        Status.PARTIAL: _("Partial"),
+        Status.FAILED: _("Failed"),
+        Status.CANCELLED: _("Stopped"),
+    }.get(status, "")
 
 
 @lru_cache(maxsize=KEPT)

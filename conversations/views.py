@@ -12,12 +12,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from conversations import asking, changes, deleting, presenting, reading, showing, viewers
+from conversations import asking, changes, deleting, exporting, presenting, reading, showing, viewers
 from conversations.history import MOST, PAGE, Place
 from conversations.history import page as history_page
 from conversations.markdown import clean
@@ -61,6 +62,18 @@ def changed(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
             "unfinished": what.unfinished,
         }
     )
+
+
+@login_required
+@never_cache
+@require_GET
+def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpResponse:
+    """The whole conversation as a file; `form` is one of exporting.FORMATS."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    made = exporting.FORMATS[form]
+    name = content_disposition_header(as_attachment=True, filename=exporting.file_name(found, made))
+    text = made.text(exporting.document(found))
+    return HttpResponse(text, content_type=made.content_type, headers={"Content-Disposition": name})
 
 
 @login_required

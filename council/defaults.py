@@ -58,6 +58,7 @@ def _frontier() -> None:
         kind=Provider.Kind.OPENROUTER,
         base_url=OPENROUTER,
         api_key=settings.OPENROUTER_API_KEY,
+        api_key_env="OPENROUTER_API_KEY",
     )
     models = {
         slug: LanguageModel.objects.create(

@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds; a busy machine is slow, and no test asks how slow
 QUESTION = "Why is the sky blue?"
 KEYS = {"question", "council", "answers", "reviews", "standings", "synthesis", "seconds", "cost"}
-ANSWER_KEYS = {"seat", "model", "text", "outcome", "seconds", "input_tokens", "output_tokens", "cost"}
-REVIEW_KEYS = {"seat", "outcome", "ballot", "text"}
+ANSWER_KEYS = {"seat", "model", "text", "outcome", "error", "seconds", "input_tokens", "output_tokens", "cost"}
+REVIEW_KEYS = {"seat", "outcome", "error", "ballot", "text"}
 
 MAKE_A_COUNCIL = """
 from django.core.management import call_command

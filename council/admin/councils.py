@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from council import plans
+from council import plans, rules
 from council.admin.parts import SlugOnce
 from council.models import Council, LanguageModel, Seat
 
@@ -36,24 +36,9 @@ class SeatFormSet(BaseInlineFormSet):
             )
         if not self.instance.enabled:
             return
-        wrong = []
-        usable = sum(model.usable for model in members)
-        if usable < plans.MEMBERS_AT_LEAST:
-            wrong.append(
-                _(
-                    "A council needs at least two members whose model and provider are enabled; of the members here "
-                    "that is so for %(usable)s of %(all)s."
-                )
-                % {"usable": usable, "all": len(members)}
-            )
-        if not chairmen:
-            wrong.append(_("A council needs a chairman. Add a seat with that role."))
-        elif not chairmen[0].usable:
-            wrong.append(
-                _("The chairman's model, %s, is switched off, or its provider is. Choose another.") % chairmen[0]
-            )
+        wrong = rules.missing(members, chairmen)
         if wrong:
-            raise ValidationError([*wrong, _("To keep it as it is, switch the council off.")])
+            raise ValidationError([*wrong.values(), _("To keep it as it is, switch the council off.")])
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  # Django's signature
         """Whoever leaves the chair does so before another takes it."""

@@ -3,19 +3,17 @@
 # ruff: noqa: ARG002  # Django's signatures
 
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from council import catalogue
+from council import catalogue, rules
 from council.admin.parts import SlugOnce
 from council.models import Provider
 
@@ -63,29 +61,11 @@ class ProviderForm(forms.ModelForm):
 
     def clean_address(self) -> str:
         """An address that can be asked, without a slash at its end. Raises ValidationError."""
-        address: str = self.cleaned_data["address"].rstrip("/")
-        if not address:
-            return ""
-        try:
-            parts = urlsplit(address)
-            usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and address.isprintable()
-            httpx.URL(address)
-        except (ValueError, httpx.InvalidURL):
-            usable = False
-        if not usable or " " in address:
-            raise ValidationError(_("Enter an address that begins with http:// or https:// and names a host."))
-        if "@" in parts.netloc:
-            raise ValidationError(_("Put no user name or password into the address: the key has a field of its own."))
-        if parts.query or parts.fragment:
-            raise ValidationError(_("The address must end with its path: no “?” and no “#”."))
-        return address
+        return rules.address(self.cleaned_data["address"])
 
     def clean_new_key(self) -> str:
         """A key that a header can carry. Raises ValidationError, which does not repeat it."""
-        key: str = self.cleaned_data["new_key"]
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ValidationError(_("This holds characters that no key has. Copy the key again, and nothing with it."))
-        return key
+        return rules.key(self.cleaned_data["new_key"])
 
     def clean(self) -> dict[str, Any]:
         """An address where one is needed; and a stored key is not sent to a host it was not entered for."""
@@ -95,7 +75,12 @@ class ProviderForm(forms.ModelForm):
             self.add_error("address", _("A provider needs an address. Only the practice model has none."))
         if new_key and remove:
             self.add_error("remove_key", _("Either enter a key or remove the stored one."))
-        elif address and self.has_key and not (new_key or remove) and _host(address) != _host(self.instance.base_url):
+        elif (
+            address
+            and self.has_key
+            and not (new_key or remove)
+            and rules.host(address) != rules.host(self.instance.base_url)
+        ):
             self.add_error(
                 "new_key",
                 _("This is another host than before. Enter the key again, so that it goes there knowingly."),
@@ -112,11 +97,6 @@ class ProviderForm(forms.ModelForm):
         elif self.cleaned_data["remove_key"]:
             self.instance.api_key = ""
         return super().save(commit)
-
-
-def _host(address: str) -> tuple[str, str]:
-    parts = urlsplit(address)
-    return parts.scheme, parts.netloc.lower()
 
 
 @admin.register(Provider)

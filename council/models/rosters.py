@@ -1,7 +1,7 @@
 """The rosters: providers, models, councils and seats, all edited in the admin."""
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +29,13 @@ class Provider(models.Model):
         help_text=_("Up to and with the version, such as https://openrouter.ai/api/v1 or http://localhost:11434/v1."),
     )
     api_key = EncryptedTextField(_("API key"), blank=True)
+    api_key_env = models.CharField(
+        max_length=100,
+        blank=True,
+        editable=False,
+        validators=[RegexValidator(r"\A[A-Za-z_][A-Za-z0-9_]*\Z", _("Enter the name of an environment variable."))],
+        help_text=_("The environment variable that a roster's file takes the key from."),
+    )
     enabled = models.BooleanField(default=True, help_text=_("Off: no model of this provider is asked anything."))
 
     class Meta:

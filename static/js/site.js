@@ -68,7 +68,7 @@
     const opener = hit("[data-dialog]");
     if (opener) { document.getElementById(opener.dataset.dialog)?.showModal(); }
     for (const menu of document.querySelectorAll("details.menu[open]")) {
-      if (!menu.contains(event.target) || opener) menu.open = false;
+      if (!menu.contains(event.target) || opener || hit(".menu a")) menu.open = false;
     }
   });
 
