@@ -3,7 +3,7 @@
 # ruff: noqa: ARG002  # Django's signatures
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.conf import settings
@@ -143,7 +143,7 @@ class InvitationAdmin(InvitationsAdmin):
 
     def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:  # noqa: FBT001
         """Mail it, if that was asked for, once it is stored."""
-        obj.created_by = User.objects.get(pk=request.user.pk)
+        obj.created_by = User.objects.get(pk=cast("int", request.user.pk))
         obj.expires = timezone.now() + timedelta(days=form.cleaned_data["days"])
         super().save_model(request, obj, form, change)
         if form.cleaned_data["mail"]:
@@ -151,7 +151,7 @@ class InvitationAdmin(InvitationsAdmin):
 
     def response_add(self, request: HttpRequest, obj: Invitation, post_url_continue: str | None = None) -> HttpResponse:
         """On to its page, where the link is."""
-        messages.success(request, gettext("%s is invited.") % obj.email)
+        messages.success(request, gettext("The invitation of %s is made.") % obj.email)
         return redirect("admin:accounts_invitation_change", obj.pk)
 
     @admin.action(description=_("Withdraw"), permissions=["add"])

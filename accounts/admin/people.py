@@ -11,7 +11,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:
     PeopleAdmin, FactorsAdmin = UserAdmin, admin.ModelAdmin
 
+ONLY_ADMINISTRATOR = _("This is the only administrator. Make another one first.")
 RIGHTS = ("is_active", "is_staff", "is_superuser", "groups")
 
 # A person has one address, the one on their own page. Sessions end with the person's password or with `active`.
@@ -52,7 +53,7 @@ class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the st
         given = super().clean() or self.cleaned_data
         stays = all(given.get(right, getattr(self.instance, right)) for right in ("is_active", "is_superuser"))
         if not stays and self.instance.is_last_administrator():
-            raise ValidationError(_("This is the only administrator. Make another one first."))
+            raise ValidationError(ONLY_ADMINISTRATOR)
         return given
 
 
@@ -105,6 +106,13 @@ class PersonAdmin(PeopleAdmin):
         """People are switched off instead."""
         return False
 
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  # the signature is Django's
+        """Whoever changes their own stays signed in, in a session with a new key: that is listed like any other."""
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST":
+            UserSession.objects.create_from_request(request)
+        return response
+
     def save_model(self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: bool) -> None:  # noqa: FBT001  # the signature is Django's
         """An administrator who gives out an address stands for it."""
         super().save_model(request, obj, form, change)
@@ -120,15 +128,14 @@ class PersonAdmin(PeopleAdmin):
             if not self.has_change_permission(request, person):
                 self.message_user(request, gettext("You may not change %s.") % person.email, messages.ERROR)
             elif person.is_last_administrator():
-                words = gettext("%s is the only administrator. Make another one first.")
-                self.message_user(request, words % person.email, messages.ERROR)
+                self.message_user(request, ONLY_ADMINISTRATOR, messages.ERROR)
             else:
                 with transaction.atomic():
                     person.is_active = False
                     person.save(update_fields=["is_active"])
                     self.turn_out(person)
                     self.log_change(request, person, gettext("Deactivated"))
-                self.message_user(request, gettext("%s is deactivated.") % person.email, messages.SUCCESS)
+                self.message_user(request, gettext("Deactivated: %s") % person.email, messages.SUCCESS)
 
     def turn_out(self, person: User) -> None:
         """End what goes on for somebody who was switched off. The floor above adds what it knows of."""
