@@ -61,6 +61,7 @@ class JoinForm(SetPasswordForm):  # type: ignore[type-arg]  # generic in the stu
         self.fields["new_password1"].label = _("Password")
         self.fields["new_password1"].help_text = PASSWORD_HELP
         self.fields["new_password2"].label = _("Password confirmation")
+        self.fields["new_password2"].help_text = ""
         self.fields["new_password1"].widget.attrs.pop("autofocus", None)
         self.fields["name"].widget.attrs["autofocus"] = True
 

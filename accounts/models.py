@@ -116,10 +116,7 @@ class Invitation(models.Model):
         EXPIRED = "expired", _("expired")
 
     token = models.CharField(max_length=43, unique=True, editable=False, default=new_token)
-    email = models.EmailField(
-        _("e-mail address"),
-        help_text=_("Whom it is for. The account gets this address without any proof but your word."),
-    )
+    email = models.EmailField(_("e-mail address"))
     groups = models.ManyToManyField(Group, verbose_name=_("groups"), blank=True, related_name="+")
     created = models.DateTimeField(_("made"), auto_now_add=True)
     created_by = models.ForeignKey(User, models.PROTECT, verbose_name=_("made by"), related_name="invitations")

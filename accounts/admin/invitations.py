@@ -33,9 +33,9 @@ DAYS = {1: _("One day"), 7: _("Seven days"), 30: _("Thirty days")}
 class InvitationForm(InvitationModelForm):
     """A new invitation."""
 
-    days = forms.TypedChoiceField(label=_("good for"), choices=list(DAYS.items()), coerce=int, initial=7)
+    days = forms.TypedChoiceField(label=_("Good for"), choices=list(DAYS.items()), coerce=int, initial=7)
     mail = forms.BooleanField(
-        label=_("send it by mail"),
+        label=_("Send it by mail"),
         required=False,
         help_text=_("Otherwise you copy the link from the next page and hand it on yourself."),
     )
@@ -43,6 +43,7 @@ class InvitationForm(InvitationModelForm):
     class Meta:
         model = Invitation
         fields = ("email", "groups")
+        help_texts = {"email": _("Whom it is for. The account gets this address; whoever invites stands for it.")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('token', models.CharField(default=accounts.models.new_token, editable=False, max_length=43, unique=True)),
-                ('email', models.EmailField(help_text='Whom it is for. The account gets this address without any proof but your word.', max_length=254, verbose_name='e-mail address')),
+                ('email', models.EmailField(max_length=254, verbose_name='e-mail address')),
                 ('created', models.DateTimeField(auto_now_add=True, verbose_name='made')),
                 ('expires', models.DateTimeField(verbose_name='good until')),
                 ('withdrawn', models.DateTimeField(editable=False, null=True, verbose_name='withdrawn')),
