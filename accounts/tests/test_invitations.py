@@ -306,3 +306,31 @@ def test_two_clicks_at_once_make_one_account():
         each.join()
     assert sum(each is not None for each in made) == 1
     assert User.objects.filter(email="ira@example.com").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_accepted_at_this_moment_is_not_withdrawn_too(client, monkeypatch):
+    alice = cast.alice()
+    invitation = invited(alice)
+    client.force_login(alice)
+    form = JoinForm(invitation.email, CHOSEN)
+    assert form.is_valid()
+    vouch = User.vouch_for_address
+
+    def withdraw():
+        run(client, invitation)
+        connection.close()
+
+    withdrawing = threading.Thread(target=withdraw)
+
+    def meanwhile(person):
+        withdrawing.start()
+        withdrawing.join(1)  # it waits for the one who accepts
+        vouch(person)
+
+    monkeypatch.setattr(User, "vouch_for_address", meanwhile)
+    assert invitations.accept(invitation, form)
+    withdrawing.join()
+    invitation.refresh_from_db()
+    assert invitation.accepted
+    assert not invitation.withdrawn
