@@ -1,16 +1,36 @@
 """What the site asks of allauth beyond its settings."""
 
+from collections.abc import Collection
+
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
+from allauth.usersessions.models import UserSession
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts import sockets
+from accounts.models import SiteSettings
+
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Accounts are given out by administrators."""
+    """Accounts are given out by administrators, unless they open the door."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
-        """Nobody signs up by themselves."""
-        return False
+        """As the site's settings say."""
+        return SiteSettings.current().signup != SiteSettings.SignUp.CLOSED
+
+    def set_password(self, user: AbstractBaseUser, password: str) -> None:
+        """Pages that other sessions have open hear nothing more: a new password ends those sessions."""
+        super().set_password(user, password)
+        sockets.show_out(user.pk)
+
+    def logout(self, request: HttpRequest) -> None:
+        """So do other pages of the session that ends."""
+        person_id = request.user.pk
+        super().logout(request)
+        if person_id is not None:
+            sockets.show_out(person_id)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:  # noqa: ARG002  # the signature is the framework's
         """Back to where the change began."""
@@ -19,3 +39,13 @@ class AccountAdapter(DefaultAccountAdapter):
     def format_email_subject(self, subject: str) -> str:
         """The site's name goes first."""
         return f"[LLM Council] {subject}"
+
+
+class SessionsAdapter(DefaultUserSessionsAdapter):
+    """Sessions that end take their sockets along."""
+
+    def end_sessions(self, sessions: Collection[UserSession]) -> None:
+        """End them; pages that they have open hear nothing more."""
+        super().end_sessions(sessions)
+        for person_id in {session.user_id for session in sessions}:
+            sockets.show_out(person_id)

@@ -1,14 +1,18 @@
-"""People, and what an administrator decides about them."""
+"""People, invitations, and what an administrator decides about both."""
 
+import secrets
 from typing import Any, ClassVar
 
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, Group
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_domain_name
 from django.db import models, transaction
 from django.db.models.functions import Lower
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 SHELL_EMAIL = "shell@council.invalid"
@@ -75,6 +79,11 @@ class User(AbstractUser):
             EmailAddress.objects.filter(user=self).delete()
             EmailAddress.objects.create(user=self, email=self.email, primary=True, verified=True)
 
+    def is_last_administrator(self) -> bool:
+        """Whether nobody could administer the site without this person."""
+        administrators = User.objects.filter(is_superuser=True, is_active=True)
+        return administrators.filter(pk=self.pk).exists() and not administrators.exclude(pk=self.pk).exists()
+
     def get_full_name(self) -> str:
         """The name, or the address of somebody without one."""
         return str(self)
@@ -82,6 +91,66 @@ class User(AbstractUser):
     def get_short_name(self) -> str:
         """The same."""
         return str(self)
+
+
+def new_token() -> str:
+    """256 bits that nobody guesses, for an address."""
+    return secrets.token_urlsafe(32)
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    """The one door to invitations for whoever holds a link."""
+
+    def open(self) -> "InvitationQuerySet":
+        """Those that can be accepted now."""
+        return self.filter(accepted=None, withdrawn=None, expires__gt=timezone.now())
+
+
+class Invitation(models.Model):
+    """A link by which one person makes the account with this address. Whoever invites stands for the address."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("open")
+        ACCEPTED = "accepted", _("accepted")
+        WITHDRAWN = "withdrawn", _("withdrawn")
+        EXPIRED = "expired", _("expired")
+
+    token = models.CharField(max_length=43, unique=True, editable=False, default=new_token)
+    email = models.EmailField(_("e-mail address"))
+    groups = models.ManyToManyField(Group, verbose_name=_("groups"), blank=True, related_name="+")
+    created = models.DateTimeField(_("made"), auto_now_add=True)
+    created_by = models.ForeignKey(User, models.PROTECT, verbose_name=_("made by"), related_name="invitations")
+    expires = models.DateTimeField(_("good until"))
+    withdrawn = models.DateTimeField(_("withdrawn"), null=True, editable=False)
+    accepted = models.DateTimeField(_("accepted"), null=True, editable=False)
+    accepted_by = models.OneToOneField(
+        User, models.PROTECT, verbose_name=_("accepted by"), related_name="+", null=True, editable=False
+    )
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        ordering = ("-created",)
+        default_permissions = ()  # whoever may add people may invite them
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def state(self) -> State:
+        """What became of it."""
+        if self.accepted:
+            return self.State.ACCEPTED
+        if self.withdrawn:
+            return self.State.WITHDRAWN
+        return self.State.OPEN if self.expires > timezone.now() else self.State.EXPIRED
+
+    @property
+    def link(self) -> str:
+        """The whole address, for a mail or to be copied."""
+        return f"{settings.SITE_URL}{reverse('join', args=[self.token])}"
 
 
 class SiteSettings(models.Model):
@@ -118,10 +187,21 @@ class SiteSettings(models.Model):
         """The row, or the defaults."""
         return cls.objects.filter(pk=1).first() or cls(pk=1)
 
+    @property
+    def domain_names(self) -> list[str]:
+        """The domains, in lower case."""
+        return [line.strip().lower().removeprefix("@") for line in self.domains.splitlines() if line.strip()]
+
+    def admits(self, email: str) -> bool:
+        """Whether somebody with this address may sign up without an invitation."""
+        if self.signup == self.SignUp.DOMAINS:
+            return email.rpartition("@")[2].lower() in self.domain_names
+        return self.signup == self.SignUp.OPEN
+
     def clean(self) -> None:
         """Raises ValidationError for what is no domain, and where domains are asked for and none is named."""
         super().clean()
-        names = [line.strip().lower().removeprefix("@") for line in self.domains.splitlines() if line.strip()]
+        names = self.domain_names
         for name in names:
             try:
                 validate_domain_name(name)

@@ -1,4 +1,4 @@
-"""Addresses of the settings and of the one-time link; `/accounts/` is allauth's."""
+"""Addresses of the settings and of one-time links; `/accounts/` is allauth's."""
 
 from django.urls import path
 
@@ -8,6 +8,8 @@ urlpatterns = [
     path("settings/", views.settings, name="settings"),
     path("settings/theme/", views.choose, {"what": "theme"}, name="theme"),
     path("settings/shortcuts/", views.choose, {"what": "shortcuts"}, name="shortcuts"),
+    path("settings/sessions/<int:session_id>/end/", views.end_session, name="end_session"),
+    path("join/<str:token>/", views.join, name="join"),
     path("setup/done/", views.set_up_done, name="setup_done"),
     path("setup/<str:token>/", views.set_up, name="setup"),
 ]

@@ -1,15 +1,16 @@
-"""The settings, the look a browser has chosen, and the page of the one-time link."""
+"""The settings, the look a browser has chosen, and the pages of one-time links: of the setup and of invitations."""
 
 from typing import cast
 
 from allauth.account.forms import LoginForm
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -17,8 +18,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import setup
-from accounts.forms import AdministratorForm, ProfileForm
+from accounts import invitations, setup
+from accounts.forms import AdministratorForm, JoinForm, ProfileForm
 from accounts.models import User
 
 YEAR = 365 * 24 * 3600
@@ -67,6 +68,34 @@ def choose(request: HttpRequest, what: str) -> HttpResponse:
     return response
 
 
+@login_required
+@require_POST
+def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Sign out one of a person's own browsers."""
+    session = get_object_or_404(UserSession, pk=session_id, user_id=request.user.pk)
+    end_sessions(request, [session])
+    messages.success(request, _("That browser is signed out."))
+    return redirect("usersessions_list")
+
+
+@never_cache
+@sensitive_post_parameters("new_password1", "new_password2")
+@require_http_methods(["GET", "HEAD", "POST"])
+def join(request: HttpRequest, token: str) -> HttpResponse:
+    """Whoever holds the link of an open invitation makes its account. Whatever else it is looks the same."""
+    invitation = invitations.opened_by(token)
+    if invitation is None:
+        return render(request, "accounts/join_over.html", status=404)
+    if request.user.is_authenticated:
+        return render(request, "accounts/join_signed_in.html", {"invitation": invitation})
+    form = JoinForm(invitation.email, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if invitations.accept(invitation, form) is None:
+            return render(request, "accounts/join_over.html", status=404)
+        return _sign_in(request, invitation.email, form.cleaned_data["new_password1"])
+    return render(request, "accounts/join.html", {"form": form, "invitation": invitation})
+
+
 @never_cache
 @sensitive_post_parameters("password1", "password2")
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -80,21 +109,20 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         if setup.make_administrator(form) is None:
             return render(request, "accounts/setup_over.html", {"done": True}, status=404)
-        return _sign_in(request, form)
+        return _sign_in(request, form.cleaned_data["email"], form.cleaned_data["password1"])
     return render(request, "accounts/setup.html", {"form": form})
 
 
 @login_required
 @never_cache
 def set_up_done(request: HttpRequest) -> HttpResponse:
-    """Offers a second factor right after the first administrator was made."""
+    """Offers a second factor right after an account was made by a link."""
     return render(request, "accounts/setup_done.html")
 
 
-def _sign_in(request: HttpRequest, form: AdministratorForm) -> HttpResponse:
-    """Sign the new administrator in as the sign-in page would."""
-    data = {"login": form.cleaned_data["email"], "password": form.cleaned_data["password1"]}
-    login = LoginForm(data, request=request)
+def _sign_in(request: HttpRequest, email: str, password: str) -> HttpResponse:
+    """Sign somebody new in as the sign-in page would."""
+    login = LoginForm({"login": email, "password": password}, request=request)
     if not login.is_valid():
         return redirect("account_login")
     response: HttpResponse = login.login(request, redirect_url=reverse("setup_done"))

@@ -14,6 +14,7 @@ from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import QueryDict
 
+from accounts import sockets
 from accounts.sessions import person_of
 from conversations.changes import Changes, Known, drawing, known_from, look
 from conversations.models import Conversation
@@ -40,6 +41,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
     joined = False
+    person_id: int | None = None
+    among_the_persons = False
     visible: Statement | None = None
     visible_until = 0.0
 
@@ -77,6 +80,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             self.joined = False
             with contextlib.suppress(Exception):
                 await self.channel_layer.group_discard(group_of(self.conversation_id), self.channel_name)
+                if self.among_the_persons:
+                    await self.channel_layer.group_discard(sockets.group_of(self.person_id), self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Actions are form posts. What comes here is dropped."""
@@ -122,6 +127,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             self.visible = None  # a page may have been open for hours
         await self._update()
 
+    async def access_changed(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
+        """A session of this person has ended, or their account is switched off."""
+        async with self.updating:
+            self.visible = None
+        await self._update()
+
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
         async with self.updating:
@@ -131,6 +142,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 await self._leave()
                 await self.close(NOT_FOUND)
                 return False
+            if not self.among_the_persons:
+                await self.channel_layer.group_add(sockets.group_of(self.person_id), self.channel_name)
+                self.among_the_persons = True
+                self.visible = None  # it may have changed before anybody could tell this socket
             self.known, self.unfinished = changes.known, changes.unfinished
             self.deliberation = changes.deliberation
             if changes.html:
@@ -169,6 +184,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if visible := self.visible:
             return look(visible, self.conversation_id, self.known)
         person = person_of(self.scope["cookies"])
+        self.person_id = person.pk
         visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         changes = look(visible, self.conversation_id, self.known)
         # Once the rows have answered, and not before: what failed gives no right. Not all at the same moment where

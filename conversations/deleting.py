@@ -3,8 +3,10 @@
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.models import User
 from conversations.models import Conversation, Turn
 from council.models import Deliberation
 
@@ -20,10 +22,18 @@ def delete(conversation: Conversation) -> None:
 
 def cancel(conversation: Conversation) -> int:
     """Ask the worker to stop what runs in a conversation; returns how many deliberations that concerns."""
-    return Deliberation.objects.filter(
-        pk__in=Turn.objects.filter(conversation=conversation).values("deliberation"),
-        status__in=Deliberation.UNFINISHED,
-    ).update(cancel_requested=True)
+    return _cancel(Turn.objects.filter(conversation=conversation))
+
+
+def cancel_all_of(person: User) -> int:
+    """The same for all that this person asked, whether it runs or waits for a worker."""
+    return _cancel(Turn.objects.filter(conversation__owner=person))
+
+
+def _cancel(turns: QuerySet[Turn]) -> int:
+    return Deliberation.objects.filter(pk__in=turns.values("deliberation"), status__in=Deliberation.UNFINISHED).update(
+        cancel_requested=True
+    )
 
 
 def purge(before: datetime) -> int:

@@ -1,4 +1,7 @@
-"""Alice administers, Bob is a member, Stan is of the staff without being a superuser. They all know their passwords."""
+"""Alice administers, Bob and Dora are members, Stan is of the staff without being a superuser.
+
+They all know their passwords.
+"""
 
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Permission
@@ -18,6 +21,12 @@ def alice() -> User:
 
 def bob() -> User:
     user = User.objects.create_user("bob@example.com", PASSWORD, name="Bob")
+    user.vouch_for_address()
+    return user
+
+
+def dora() -> User:
+    user = User.objects.create_user("dora@example.com", PASSWORD, name="Dora")
     user.vouch_for_address()
     return user
 

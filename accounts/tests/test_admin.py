@@ -3,6 +3,8 @@ import re
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.contrib.sessions.models import Session
+from django.test import Client
 
 from accounts.models import User
 from accounts.tests import cast
@@ -137,3 +139,58 @@ def test_its_pages_keep_to_the_content_security_policy(client, alice):
     for address in ("/admin/", PEOPLE, f"{PEOPLE}add/", f"{PEOPLE}{alice.pk}/change/"):
         page = client.get(address).text
         assert not re.search(r'<style|\sstyle="|\son\w+="|<script(?![^>]*(\bsrc=|application/json))', page), address
+
+
+def deactivate(client, *people):
+    chosen = {"action": "deactivate", "_selected_action": [person.pk for person in people]}
+    return client.post(PEOPLE, chosen, follow=True)
+
+
+@pytest.mark.parametrize("how", ["the form", "the action"])
+def test_whoever_is_deactivated_is_signed_out_everywhere_and_can_come_back(client, alice, how):
+    bob, browser = cast.bob(), Client()
+    browser.post("/accounts/login/", {"login": bob.email, "password": cast.PASSWORD})
+    assert browser.get("/settings/").status_code == 200
+    if how == "the form":
+        change(client, bob, is_active=None)
+    else:
+        assert "Deactivated: bob@example.com" in deactivate(client, bob).text
+    assert browser.get("/settings/").status_code == 302
+    assert not Session.objects.filter(pk=browser.cookies["sessionid"].value).exists()
+    bob.refresh_from_db()
+    change(client, bob, is_active="on")
+    assert browser.get("/settings/").status_code == 302
+    browser.post("/accounts/login/", {"login": bob.email, "password": cast.PASSWORD})
+    assert browser.get("/settings/").status_code == 200
+
+
+def test_what_else_is_changed_signs_nobody_out(client, alice):
+    bob, browser = cast.bob(), Client()
+    browser.force_login(bob)
+    change(client, bob, name="Robert")
+    assert browser.get("/settings/").status_code == 200
+
+
+def test_the_last_administrator_is_not_deactivated_with_the_others(client, alice):
+    ada, bob = User.objects.create_superuser("ada@example.com", cast.PASSWORD), cast.bob()
+    page = deactivate(client, ada, alice, bob)
+    active = set(User.objects.filter(is_active=True))
+    assert len(active & {ada, alice}) == 1
+    assert bob not in active
+    assert page.request["PATH_INFO"] in {PEOPLE, "/accounts/login/"}
+
+
+def test_staff_deactivate_members_but_no_administrator(client):
+    alice, bob = cast.alice(), cast.bob()
+    client.force_login(cast.stan())
+    page = deactivate(client, alice, bob).text
+    assert "You may not change alice@example.com" in page
+    assert list(User.objects.filter(is_active=False)) == [bob]
+
+
+def test_an_administrator_can_deactivate_their_own_account_where_there_is_another(client, alice):
+    User.objects.create_superuser("ada@example.com", cast.PASSWORD)
+    client.logout()
+    client.force_login(alice)
+    assert change(client, alice, is_active=None).status_code == 302
+    assert client.get("/settings/").status_code == 302

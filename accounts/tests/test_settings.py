@@ -1,4 +1,9 @@
+import re
+import time
+
 import pytest
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from allauth.usersessions.models import UserSession
 from django.test import Client
 
 from accounts.tests import cast
@@ -92,3 +97,47 @@ def test_sessions_are_listed_and_the_others_can_be_ended(client, bob):
     client.post("/accounts/sessions/")
     assert other.get("/settings/").status_code == 302
     assert client.get("/settings/").status_code == 200
+
+
+def sessions_of(client):
+    return {session.user_agent: session for session in client.get("/accounts/sessions/").context["sessions"]}
+
+
+def test_one_of_the_sessions_can_be_ended(client, bob):
+    phone, laptop = Client(HTTP_USER_AGENT="Phone"), Client(HTTP_USER_AGENT="Laptop")
+    for each in (phone, laptop):
+        each.post("/accounts/login/", {"login": bob.email, "password": cast.PASSWORD})
+    page = client.post(f"/settings/sessions/{sessions_of(client)['Phone'].pk}/end/", follow=True)
+    assert "That browser is signed out" in page.text
+    assert set(sessions_of(client)) == {"", "Laptop"}
+    assert phone.get("/settings/").status_code == 302
+    assert laptop.get("/settings/").status_code == 200
+
+
+def test_nobody_ends_the_session_of_somebody_else(client, bob):
+    other = Client()
+    other.post("/accounts/login/", {"login": cast.dora().email, "password": cast.PASSWORD})
+    session = UserSession.objects.exclude(user=bob).get()
+    assert client.post(f"/settings/sessions/{session.pk}/end/").status_code == 404
+    assert client.get(f"/settings/sessions/{session.pk}/end/").status_code == 405
+    assert Client().post(f"/settings/sessions/{session.pk}/end/").url.startswith("/accounts/login/")
+    assert other.get("/settings/").status_code == 200
+
+
+def test_an_authenticator_app_brings_recovery_codes_each_of_which_opens_the_account_once(client, bob):
+    client.post("/accounts/reauthenticate/", {"password": cast.PASSWORD})
+    secret = re.search(r"[A-Z2-7]{32}", client.get("/accounts/2fa/totp/activate/").text).group()
+    code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    page = client.post("/accounts/2fa/totp/activate/", {"code": code}, follow=True)
+    codes = page.context["unused_codes"]
+    assert page.redirect_chain[-1][0] == "/accounts/2fa/recovery-codes/"
+    assert len(codes) == 10
+    assert all(each in page.text for each in codes)
+    for attempt, signed_in in ((1, True), (2, False)):
+        browser = Client()
+        browser.post("/accounts/login/", {"login": bob.email, "password": cast.PASSWORD})
+        browser.post("/accounts/2fa/authenticate/", {"code": codes[0]})
+        assert ("_auth_user_id" in browser.session) == signed_in, attempt
+    assert "9 of 10 are left" in client.get("/accounts/2fa/recovery-codes/").text
+    client.post("/accounts/2fa/recovery-codes/generate/")
+    assert not set(codes) & set(client.get("/accounts/2fa/recovery-codes/").context["unused_codes"])

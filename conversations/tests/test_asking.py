@@ -1,10 +1,12 @@
 """From a question to a turn, or to words that say why not."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -187,13 +189,39 @@ def test_it_says_what_a_council_lacks(client, council):
 
 
 def test_it_offers_only_councils_of_ones_groups(client, people, council):
-    from django.contrib.auth.models import Group
-
     council.groups.add(Group.objects.create(name="Directors"))
     assert not Council.objects.usable_by(people[0]).exists()
     response = post(client, "May I?")
     assert response.status_code == 422
     assert not Turn.objects.exists()
+
+
+def offered(response):
+    """The councils that the composer offers."""
+    (choice,) = re.findall(r'<select name="council".*?</select>', response.content.decode())
+    return set(re.findall(r'value="(.*?)"', choice))
+
+
+def test_the_composer_follows_ones_groups_while_the_page_is_open(client, people, council):
+    directors = Group.objects.create(name="Directors")
+    other = cast.council(slug="open")
+    council.groups.add(directors)
+    people[0].groups.add(directors)
+    assert offered(client.get("/")) == {"test", "open"}
+    place = post(client, "First?")["Location"]
+    Deliberation.objects.update(status="complete")
+
+    people[0].groups.clear()
+    for address in ("/", place):
+        response = client.post(address, {"question": "Second?", "council": "test", "mode": "full"})
+        assert response.status_code == 422
+        assert "Choose a council" in response.content.decode()
+        assert "Second?" in response.content.decode()
+        assert offered(response) == {"open"}
+    assert Turn.objects.count() == 1
+    # What was asked while one belonged to them stays one's own.
+    assert "First?" in client.get(place).content.decode()
+    assert client.post(place, {"question": "Second?", "council": other.slug}).status_code == 302
 
 
 def test_nobody_else_sees_or_touches_a_conversation_staff_included(client, people, council):

@@ -2,17 +2,23 @@
 
 import asyncio
 import json
+import re
 
 import pytest
+from allauth.usersessions.models import UserSession
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+from django.core import mail
+from django.core.cache import cache
 from django.test import Client
 
+from accounts.tests import cast as people
 from conversations import asking, consumers, deleting, viewers
 from conversations.models import Conversation
 from conversations.tests import cast
 from council.models import Deliberation
 from councilsite import asgi
+from councilsite.layers import MemoryLayer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,3 +129,101 @@ async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
         await viewers.tell(conversation.pk, {"type": "renewed"})
         output = await owner.receive_output(PATIENCE)
     assert output == {"type": "websocket.close", "code": consumers.NOT_FOUND}
+
+
+@pytest.fixture
+def his():
+    """Bob's conversation, at rest, so that no socket looks by itself; and two browsers in which he has signed in."""
+    cache.clear()  # allauth counts attempts there
+    bob = people.bob()
+    turn = asking.ask(bob, "What now?", cast.council())
+    Deliberation.objects.update(status="complete", revision=3)
+    browsers = Client(), Client()
+    for each in browsers:
+        each.post("/accounts/login/", {"login": bob.email, "password": people.PASSWORD})
+    return turn.conversation, *browsers
+
+
+NEW = "eight boats, no lighthouse"
+ENDINGS = ("deactivated", "password changed", "password given", "password reset", "others ended", "one ended", "left")
+
+
+def end(how: str, conversation, browser, other) -> None:
+    """Somebody ends the session of `browser`."""
+    bob = conversation.owner
+    admin = Client()
+    admin.force_login(people.alice())
+    match how:
+        case "deactivated":
+            admin.post("/admin/accounts/user/", {"action": "deactivate", "_selected_action": [bob.pk]})
+        case "password given":
+            new = {"usable_password": "true", "password1": NEW, "password2": NEW}
+            assert admin.post(f"/admin/accounts/user/{bob.pk}/password/", new).status_code == 302
+        case "password changed":
+            new = {"oldpassword": people.PASSWORD, "password1": NEW, "password2": NEW}
+            assert other.post("/accounts/password/change/", new).status_code == 302
+        case "password reset":
+            Client().post("/accounts/password/reset/", {"email": bob.email})
+            link = re.search(r"http://\S+", mail.outbox[0].body).group()
+            reset = Client()
+            page = reset.get(link, follow=True).request["PATH_INFO"]
+            assert reset.post(page, {"password1": NEW, "password2": NEW}).status_code == 302
+        case "others ended":
+            other.post("/accounts/sessions/")
+        case "one ended":
+            session = UserSession.objects.get(session_key=browser.cookies["sessionid"].value)
+            other.post(f"/settings/sessions/{session.pk}/end/")
+        case "left":
+            browser.post("/accounts/logout/")
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+async def test_the_socket_of_a_session_that_ends_is_closed_at_once(his, how):
+    conversation, browser, other = his
+    owner = socket(conversation, browser)
+    assert (await owner.connect(PATIENCE))[0]
+    await _says(owner, "What now?")
+    await sync_to_async(end)(how, conversation, browser, other)
+    assert await owner.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
+
+
+@pytest.mark.parametrize("how", ["others ended", "one ended", "left"])
+async def test_the_sockets_of_sessions_that_go_on_stay(his, how):
+    conversation, browser, other = his
+    stays = socket(conversation, other)
+    assert (await stays.connect(PATIENCE))[0]
+    await _says(stays, "What now?")
+    await sync_to_async(end)(how, conversation, browser, other)
+    await sync_to_async(other.post)(f"{conversation.get_absolute_url()}rename/", {"title": "Another"})
+    await _says(stays, "Another")
+    await stays.disconnect()
+
+
+async def test_a_session_that_ends_while_its_socket_opens_is_found_out_too(his, monkeypatch):
+    monkeypatch.setattr(consumers, "LOOK", 0.1)
+    await Deliberation.objects.aupdate(status="running")
+    conversation, browser, other = his
+    add = MemoryLayer.group_add
+
+    async def too_late(layer, group, channel):
+        if group.startswith("person."):
+            await sync_to_async(end)("deactivated", conversation, browser, other)
+        await add(layer, group, channel)
+
+    monkeypatch.setattr(MemoryLayer, "group_add", too_late)
+    owner = socket(conversation, browser)
+    assert (await owner.connect(PATIENCE))[0]
+    await _says(owner, "What now?")
+    assert await owner.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
+
+
+async def test_a_channel_layer_that_is_away_keeps_nobody_from_ending_a_session(his, monkeypatch, caplog):
+    conversation, browser, other = his
+
+    async def away(_layer, _group, _message):
+        raise ConnectionError("no Redis")
+
+    monkeypatch.setattr(MemoryLayer, "group_send", away)
+    await sync_to_async(end)("deactivated", conversation, browser, other)
+    assert (await sync_to_async(browser.get)("/settings/")).status_code == 302
+    assert "find out by themselves" in caplog.text
