@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Group
@@ -23,7 +24,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts.models import SiteSettings, User
+from accounts.models import Invitation, SiteSettings, User
 from conversations import asking, routing
 from conversations.models import Conversation
 from conversations.tests import cast
@@ -84,6 +85,8 @@ CONVERSATIONS = {
     "history/": read(SIGNED_IN),
     "c/<uuid:conversation_id>/": both(OWNER),
     "c/<uuid:conversation_id>/changes/": read(OWNER),
+    "c/<uuid:conversation_id>/export.md": read(OWNER),
+    "c/<uuid:conversation_id>/export.json": read(OWNER),
     "c/<uuid:conversation_id>/stop/": write(OWNER),
     "c/<uuid:conversation_id>/rename/": write(OWNER),
     "c/<uuid:conversation_id>/delete/": write(OWNER),
@@ -94,6 +97,8 @@ ACCOUNTS = {
     "settings/": both(SIGNED_IN),
     "settings/theme/": write(ANYONE),
     "settings/shortcuts/": write(ANYONE),
+    "settings/sessions/<int:session_id>/end/": write(OWNER),
+    "join/<str:token>/": both(ANYONE),
     "setup/done/": both(SIGNED_IN),
     "setup/<str:token>/": both(NOTHING_THERE),
     "accounts/login/": both(ANYONE),
@@ -147,6 +152,7 @@ ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 ADMINISTERED = {
     "auth/group": {ADDED, CHANGED, DELETED},
     "accounts/user": {ADDED, CHANGED},
+    "accounts/invitation": {ADDED},
     "accounts/sitesettings": {CHANGED},
     "mfa/authenticator": {DELETED},
     "council/council": {ADDED, CHANGED, DELETED},
@@ -195,6 +201,10 @@ class World:
         match name:
             case "conversation_id":
                 return self.deleted.pk if place.endswith("restore/") else self.conversation.pk
+            case "token" if place in TOKENS:
+                return TOKENS[place]()
+            case "session_id":
+                return UserSession.objects.get().pk
             case "object_id" | "id":
                 return OBJECTS.get(place.split("/")[2], OBJECTS[""])(self)
             case _:
@@ -211,6 +221,10 @@ PARTS = {
     "pk": "1",
 }
 
+TOKENS = {
+    "join/<str:token>/": lambda: Invitation.objects.get().token,
+}
+
 OBJECTS = {
     "group": lambda _: Group.objects.get().pk,
     "procrastinatejob": lambda _: ProcrastinateJob.objects.latest("pk").pk,
@@ -221,6 +235,7 @@ OBJECTS = {
     "call": lambda _: Call.objects.first().pk,
     "user": lambda world: world.people["another"].pk,
     "authenticator": lambda _: Authenticator.objects.first().pk,
+    "invitation": lambda _: Invitation.objects.get().pk,
     "sitesettings": lambda _: SiteSettings.objects.get().pk,
     "": lambda world: world.conversation.pk,
 }
@@ -254,7 +269,10 @@ def world() -> World:
         sent=timezone.now(),
     )
     Group.objects.create(name="Editors")
+    UserSession.objects.create(user=alice, ip="127.0.0.1", user_agent="A browser", session_key="of-hers")
     SiteSettings.objects.create(pk=1)
+    expires = timezone.now() + timedelta(days=1)
+    Invitation.objects.create(email="dave@example.org", expires=expires, created_by=people["administrator"])
     Authenticator.objects.create(user=staff, type=Authenticator.Type.TOTP, data={"secret": "JBSWY3DPEHPK3PXP"})
     return World(people, *asked)
 
