@@ -142,7 +142,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 await self._leave()
                 await self.close(NOT_FOUND)
                 return False
-            if not self.among_the_persons:
+            if self.joined and not self.among_the_persons:
                 await self.channel_layer.group_add(sockets.group_of(self.person_id), self.channel_name)
                 self.among_the_persons = True
                 self.visible = None  # it may have changed before anybody could tell this socket

@@ -95,7 +95,8 @@ def test_a_colleague_is_invited_joins_asks_and_is_shown_out_when_deactivated(sit
     page.get_by_role("heading", name="switched off").wait_for()
 
 
-def test_it_signs_up_confirms_and_ends_a_session(site, visitor):
+def test_it_signs_up_confirms_and_ends_a_session(site, administrator):
+    visitor = administrator  # whom a site needs before anybody can sign up
     SiteSettings.objects.create(pk=1, signup="domains", domains="example.org")
     page = visitor.open(nobody(visitor))
     page.goto("/accounts/login/")
