@@ -21,7 +21,7 @@ from council.admin.parts import ReadOnly
 class ShareAdmin(ReadOnly):
     """Every link there is and was. Never its address, nor a title, nor anything that was asked or answered."""
 
-    list_display = ("owner", "created", "audience", "live", "taken", "expires", "opened", "revoked")
+    list_display = ("owner", "created", "audience", "live", "expires", "opened", "revoked")
     list_display_links = ("created",)
     list_filter = ("audience", "live", ("revoked", admin.EmptyFieldListFilter), "created")
     list_select_related = ("conversation__owner",)

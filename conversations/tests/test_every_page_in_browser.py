@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-from importlib.resources import files
 from itertools import product
 
 import pytest
@@ -12,7 +11,7 @@ from playwright.sync_api import expect
 from conversations.markdown import clean
 from conversations.models import Conversation
 from conversations.tests.injections import INJECTIONS
-from conversations.tests.visitor import busy
+from conversations.tests.visitor import axe, busy
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -146,14 +145,6 @@ def test_it_shows_hostile_texts_as_texts(site, council, visitor):
         for position, seat in enumerate(council.seats.select_related("language_model")):
             seat.language_model.name = f"Model {position}"
             seat.language_model.save()
-
-
-def axe(page) -> list[str]:
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
-    return [f"{each['id']}: {node['html'][:160]} {node['any'][:1]}" for each in found for node in each["nodes"]]
 
 
 def test_it_has_nothing_that_axe_objects_to(site, visitor):

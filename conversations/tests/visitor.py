@@ -1,6 +1,7 @@
 """Somebody who has signed in at a browser, and a council that stays at work while they look."""
 
 import uuid
+from importlib.resources import files
 
 from playwright.sync_api import expect
 
@@ -66,3 +67,12 @@ class Visitor:
 def busy(site) -> None:
     """The next three answers take longer than any test."""
     site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=3500)
+
+
+def axe(page) -> list[str]:
+    """What axe objects to on a page as it is now."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    return [f"{each['id']}: {node['html'][:160]} {node['any'][:1]}" for each in found for node in each["nodes"]]
