@@ -66,7 +66,7 @@ def test_it_is_shared_opened_and_revoked_while_it_is_open(visitor, other, bob, p
     expect(reader.locator(".answer .prose")).to_have_text(owner.locator(".answer .prose").inner_text())
     expect(reader.get_by_text("Shared by Alice")).to_be_visible()
     reader.locator(".evidence details", has_text="Answers").locator("summary").last.click()
-    expect(reader.locator(".card").first).to_be_visible()
+    expect(reader.get_by_role("article", name="Model 0")).to_be_visible()
     expect(reader.get_by_role("textbox")).to_have_count(0)
     owner.keyboard.press("Escape")
     owner.get_by_role("link", name="Share").click()
@@ -169,12 +169,13 @@ def test_it_has_nothing_that_axe_objects_to(visitor, other, bob, public_links):
         mine.get_by_role("link", name="Share").click()
         mine.get_by_role("textbox", name="The link").wait_for()
         look(mine, f"dialog {theme} {width}")
-        for path in (f"{place}share/", "/settings/links/"):
+        once = (theme == "light") == (width == 1440)
+        for path in (f"{place}share/", "/settings/links/") if once else ():
             mine.goto(path)
             look(mine, f"{path} {theme} {width}")
         reader = other(bob, color_scheme=theme)
         reader.set_viewport_size({"width": width, "height": 900})
-        for path in (f"{address}copy/", f"{address[:-4]}/", address):
+        for path in (f"{address}copy/", f"{address[:-4]}/", address) if once else (address,):
             reader.goto(path)
             look(reader, f"{path} {theme} {width}")
         readers.append(reader)
