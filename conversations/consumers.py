@@ -40,9 +40,10 @@ NOTHING = Known(0, 0)
 class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
-    joined = False
-    person_id: int | None = None
-    among_the_persons = False
+    conversation_id: UUID
+    joined: tuple[str, ...] = ()
+    people: frozenset[int] = frozenset()
+    """Those whose sessions and accounts bear on the right to see it: their groups are joined."""
     visible: Statement | None = None
     visible_until = 0.0
 
@@ -51,7 +52,11 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
         They hear the same as for one that does not exist.
         """
-        self.conversation_id: UUID = self.scope["url_route"]["kwargs"]["conversation_id"]
+        self.conversation_id = self.scope["url_route"]["kwargs"]["conversation_id"]
+        await self._open(group_of(self.conversation_id))
+
+    async def _open(self, *groups: str) -> None:
+        """Open the socket for what these groups hear."""
         self.watcher: asyncio.Task[None] | None = None
         self.known = NOTHING
         self.deliberation = ""
@@ -60,9 +65,13 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.updating = asyncio.Lock()
         await self.accept()
         # Joined before it looks, so that nothing falls in between.
-        await self.channel_layer.group_add(group_of(self.conversation_id), self.channel_name)
-        self.joined = True
+        await self._join(*groups)
         self.watcher = asyncio.create_task(self._watch())
+
+    async def _join(self, *groups: str) -> None:
+        for group in groups:
+            await self.channel_layer.group_add(group, self.channel_name)
+            self.joined += (group,)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without the framework's look for stale connections, a change of thread a frame: `read` sees to them."""
@@ -70,18 +79,16 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002  # the name is the framework's
-        """Leave the group."""
+        """Leave the groups."""
         if self.watcher is not None:
             self.watcher.cancel()
         await self._leave()
 
     async def _leave(self) -> None:
-        if self.joined:
-            self.joined = False
+        groups, self.joined = self.joined, ()
+        for group in groups:
             with contextlib.suppress(Exception):
-                await self.channel_layer.group_discard(group_of(self.conversation_id), self.channel_name)
-                if self.among_the_persons:
-                    await self.channel_layer.group_discard(sockets.group_of(self.person_id), self.channel_name)
+                await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Actions are form posts. What comes here is dropped."""
@@ -142,9 +149,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 await self._leave()
                 await self.close(NOT_FOUND)
                 return False
-            if self.joined and not self.among_the_persons:
-                await self.channel_layer.group_add(sockets.group_of(self.person_id), self.channel_name)
-                self.among_the_persons = True
+            new = {sockets.group_of(each) for each in self.people}.difference(self.joined)
+            if self.joined and new:
+                await self._join(*new)
                 self.visible = None  # it may have changed before anybody could tell this socket
             self.known, self.unfinished = changes.known, changes.unfinished
             self.deliberation = changes.deliberation
@@ -162,12 +169,15 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             now = monotonic()
             if now >= self.visible_until:
                 self.visible = None
-            if self.known is NOTHING or (self.unfinished and (self.visible is None or now - self.heard >= LOOK)):
+            if self.known is NOTHING or self._due(now):
                 try:
                     await self._update()
                 except Exception:
                     logger.exception("Could not look at conversation %s", self.conversation_id)
             await asyncio.sleep(LOOK)
+
+    def _due(self, now: float) -> bool:
+        return self.unfinished and (self.visible is None or now - self.heard >= LOOK)
 
     async def _send(self, html: str) -> None:
         data = {
@@ -184,7 +194,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if visible := self.visible:
             return look(visible, self.conversation_id, self.known)
         person = person_of(self.scope["cookies"])
-        self.person_id = person.pk
+        self.people = frozenset({person.pk} - {None})
         visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         changes = look(visible, self.conversation_id, self.known)
         # Once the rows have answered, and not before: what failed gives no right. Not all at the same moment where

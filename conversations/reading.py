@@ -60,7 +60,8 @@ def look(
 
 def of_deliberation(conversation_id: UUID, deliberation_id: UUID) -> TurnRows | None:
     """The turn of one deliberation; None: it has been removed."""
-    turn = Turn.objects.filter(deliberation=deliberation_id).values_list("pk", flat=True).first()
+    found = Turn.objects.filter(conversation=conversation_id, deliberation=deliberation_id)
+    turn = found.values_list("pk", flat=True).first()
     return next(iter(turns(conversation_id, turn)), None) if turn else None
 
 

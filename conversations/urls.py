@@ -1,8 +1,8 @@
-"""Addresses of a person's conversations."""
+"""Addresses of a person's conversations, and of links to them."""
 
 from django.urls import path
 
-from conversations import views
+from conversations import share_views, views
 
 urlpatterns = [
     path("", views.ask, name="ask"),
@@ -15,4 +15,10 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/rename/", views.rename, name="rename"),
     path("c/<uuid:conversation_id>/delete/", views.delete, name="delete"),
     path("c/<uuid:conversation_id>/restore/", views.restore, name="restore"),
+    path("c/<uuid:conversation_id>/share/", share_views.share, name="share"),
+    path("settings/links/", share_views.links, name="links"),
+    path("settings/links/revoke/", share_views.revoke_links, name="revoke-links"),
+    path("s/<str:token>/", share_views.shared, name="shared"),
+    path("s/<str:token>/changes/", share_views.shared_changes, name="shared-changes"),
+    path("s/<str:token>/copy/", share_views.copy, name="copy"),
 ]

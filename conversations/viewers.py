@@ -1,4 +1,4 @@
-"""All who look at a conversation just now, and what they are told."""
+"""All who look at a conversation just now, by themselves or through a link, and what they are told."""
 
 import asyncio
 import logging
@@ -21,6 +21,15 @@ def group_of(conversation_id: UUID) -> str:
     return f"conversation.{conversation_id.hex}"
 
 
+LINKS = "links"
+"""The channel group of everyone who looks through any link."""
+
+
+def group_of_link(digest: str) -> str:
+    """The channel group of everyone who looks through one link."""
+    return f"link.{digest}"
+
+
 @dataclass(slots=True)
 class _Outage:
     """Until when the channel layer is taken to be away. That is said once, and not for each frame."""
@@ -33,7 +42,12 @@ _outage = _Outage()
 
 
 async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
-    """Send to all viewers. A layer that is down loses it: the rows hold the truth, and viewers look there too.
+    """Send to all viewers of a conversation."""
+    await tell_group(group_of(conversation_id), message)
+
+
+async def tell_group(group: str, message: dict[str, Any]) -> None:
+    """Send to a group. A layer that is down loses it: the rows hold the truth, and viewers look there too.
 
     One that hangs is left alone for a while: what is recorded must not wait for it.
     """
@@ -42,7 +56,7 @@ async def tell(conversation_id: UUID, message: dict[str, Any]) -> None:
     try:
         layer: Any = get_channel_layer()
         async with asyncio.timeout(LAYER_SECONDS):
-            await layer.group_send(group_of(conversation_id), message)
+            await layer.group_send(group, message)
         _outage.begun = False
     except TimeoutError:
         _outage.until = monotonic() + LAYER_PAUSE

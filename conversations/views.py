@@ -110,10 +110,11 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Delete a conversation; a message offers to take that back. Only the page of what is gone has to be left."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    deleting.delete(found)
+    linked = deleting.delete(found)
+    said = _("“%(title)s” was deleted, and its link is revoked.") if linked else _("“%(title)s” was deleted.")
     messages.success(
         request,
-        _("“%(title)s” was deleted.") % {"title": found.title},
+        said % {"title": found.title},
         extra_tags=f"undo:{reverse('restore', args=[found.pk])}",
     )
     if not request.htmx:

@@ -21,7 +21,7 @@
   const complain = () => {
     const line = $("#connection");
     const away = lost && performance.now() - lost;
-    line.hidden = !(gone || (away > 2900 && unfinished()));
+    line.hidden = !((gone && !$("#gone")) || (away > 2900 && unfinished()));
     if (gone) line.textContent = live.dataset.gone;
     else if (away > 5900) polling ||= setInterval(poll, 3000);
   };
@@ -38,7 +38,15 @@
   const end = () => {
     gone = true;
     clearInterval(polling);
-    complain();
+    const instead = $("#gone");
+    if (!instead) return complain();
+    /* A link that opens for this reader no more: nothing that it showed stays. */
+    $("#main").replaceChildren(instead.content.cloneNode(true));
+    for (const each of ["#actions", "#title"]) $(each).remove();
+    $("#work").removeAttribute("data-unfinished");
+    mark();
+    document.title = live.dataset.gone;
+    say(live.dataset.gone);
   };
 
   live.addEventListener("htmx:ws:before:connection", ({ detail: { connection } }) => {
@@ -216,7 +224,8 @@
     const now = unfinished();
     worked ||= now;
     document.title = `${now ? "• " : worked ? "✓ " : ""}${$("#title").textContent}${suffix}`;
-    $("#composer").elements.question.placeholder = $("#work").dataset.placeholder;
+    const question = $("#composer")?.elements.question;
+    if (question) question.placeholder = $("#work").dataset.placeholder;
     mark();
     complain();
   };
@@ -233,8 +242,6 @@
   document.addEventListener("click", (event) => {
     /* The same link a second time changes no hash. */
     if (event.target.closest?.(".turn a[href^='#']")) setTimeout(unfold);
-    const copy = event.target.closest?.("[data-copy]");
-    if (copy) copyText(copy);
   });
   if (location.hash) unfold();
   else if (performance.getEntriesByType("navigation")[0]?.type === "navigate") {
@@ -243,27 +250,7 @@
   }
   following = Math.abs(below()) <= NEAR || below() < 0;
 
-  async function copyText(button) {
-    const words = $(button.dataset.copy).innerText.trim();
-    try {
-      await navigator.clipboard.writeText(words);
-    } catch {
-      /* Without https there is no clipboard: the old way needs a selection. */
-      const box = Object.assign(document.createElement("textarea"), { value: words });
-      document.body.append(box);
-      box.select();
-      document.execCommand("copy");
-      box.remove();
-      button.focus();
-    }
-    const icon = button.querySelector("use");
-    const was = icon.getAttribute("href");
-    icon.setAttribute("href", was.replace("#copy", "#check"));
-    setTimeout(() => icon.setAttribute("href", was), 1600);
-    say(live.dataset.copied);
-  }
-
-  $("#stop").addEventListener("submit", () => {
+  $("#stop")?.addEventListener("submit", () => {
     for (const button of document.querySelectorAll("button[form=stop]")) {
       button.textContent = button.dataset.busy;
       button.setAttribute("aria-disabled", "true");

@@ -1,5 +1,5 @@
 /* The shell: drawer, toasts, keys, dialogs, running clocks. Every page works without it; it only makes pages quicker.
-   Hooks: data-key="mod+k" (press it to focus or click the element), data-dialog="id", data-elapsed="seconds",
+   Hooks: data-key="mod+k" (press it to focus or click the element), data-dialog="id", data-copy="selector", data-elapsed="seconds",
    <time data-local="date|time">, data-say="words" on a swapped-in part (announced once),
    and an event "toast" with {text, tone} on any element (an HX-Trigger header can send it). */
 (() => {
@@ -7,7 +7,8 @@
   const root = document.documentElement;
   const $ = (selector) => document.querySelector(selector);
   const wide = matchMedia("(min-width: 1200px)");
-  const say = (text) => { const status = $("#status"); if (status) status.textContent = text; };
+  /* What stands outside an open dialog is not spoken. */
+  const say = (text) => { const status = $("dialog[open] [role=status]") ?? $("#status"); if (status) status.textContent = text; };
 
   /* The sidebar. Narrow, it is a popover and needs no script; wide, it folds away and a cookie keeps it so. */
   const side = $("#side");
@@ -66,11 +67,35 @@
     }
     hit(".toast .close")?.closest(".toast").remove();
     const opener = hit("[data-dialog]");
-    if (opener) { document.getElementById(opener.dataset.dialog)?.showModal(); }
+    /* A link is one only once htmx has taken the click to fetch what the dialog shows. */
+    if (opener && (!opener.href || event.defaultPrevented)) document.getElementById(opener.dataset.dialog)?.showModal();
+    const copy = hit("[data-copy]");
+    if (copy) copyText(copy);
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!menu.contains(event.target) || opener || hit(".menu a")) menu.open = false;
     }
   });
+
+  async function copyText(button) {
+    const source = $(button.dataset.copy);
+    const words = (source.value ?? source.innerText).trim();
+    try {
+      await navigator.clipboard.writeText(words);
+    } catch {
+      /* Without https there is no clipboard: the old way needs a selection, in the dialog where one is open. */
+      const box = Object.assign(document.createElement("textarea"), { value: words });
+      button.after(box);
+      box.select();
+      document.execCommand("copy");
+      box.remove();
+      button.focus();
+    }
+    const icon = button.querySelector("use");
+    const was = icon.getAttribute("href");
+    icon.setAttribute("href", was.replace("#copy", "#check"));
+    setTimeout(() => icon.setAttribute("href", was), 1600);
+    say($("#status").dataset.copied);
+  }
 
   /* Keys. A page says which element a key belongs to; the last visible one wins, so a dialog's beats the page's. */
   const keys = root.dataset.shortcuts !== "off";

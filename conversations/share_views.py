@@ -1,0 +1,198 @@
+"""Links: the dialog, a person's list of them, and the page that one opens. Every view's first line is access."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from uuid import UUID, uuid4
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from conversations import changes, presenting, sharing
+from conversations.forms import PRIVATE, ShareForm
+from conversations.models import Conversation, Share
+
+P = ParamSpec("P")
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """The dialog of a conversation's link, and the page that stands in for it; a post makes, changes or revokes it."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    current = sharing.current(found)
+    if request.method != "POST":
+        return _dialog(request, found, ShareForm(None, found, current))
+    match request.POST.get("action"):
+        case "revoke":
+            return _done(request, found, _revoke(found))
+        case "update":
+            if current and not current.live:
+                sharing.update(current)
+            return _done(request, found, _("The link now shows the turns that there are now."))
+    form = ShareForm(request.POST, found, current)
+    if not form.is_valid():
+        return _dialog(request, found, form, status=422)
+    if form.cleaned_data["audience"] == PRIVATE:
+        return _done(request, found, _revoke(found))
+    sharing.save(found, form.cleaned_data["audience"], form.expires, live=form.cleaned_data["live"])
+    return _done(request, found, _("Saved.") if current else _("The link is there. Copy it."))
+
+
+@login_required
+@never_cache
+@require_GET
+def links(request: HttpRequest) -> HttpResponse:
+    """A person's own links."""
+    mine = Share.objects.visible_to(request.user).select_related("conversation")
+    return render(request, "conversations/links.html", {"shares": mine})
+
+
+@login_required
+@require_POST
+def revoke_links(request: HttpRequest) -> HttpResponse:
+    """Revoke one of a person's own links, or all of them."""
+    mine = Share.objects.visible_to(request.user)
+    one = request.POST.get("share", "")
+    if one:
+        mine = mine.filter(pk=one) if one.isdecimal() and len(one) < 18 else mine.none()
+    count = sharing.revoke(mine)
+    messages.success(request, ngettext("%s link was revoked.", "%s links were revoked.", count) % count)
+    return redirect("links")
+
+
+def _through_a_link(
+    view: Callable[Concatenate[HttpRequest, Share, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, str, P], HttpResponse]:
+    """Access: the link opens for whoever asks. What does not is told in one way, whatever the reason, existing or not:
+
+    who has signed in gets one and the same page, and everybody else is asked to sign in.
+    """
+
+    @wraps(view)
+    @never_cache
+    def opened(request: HttpRequest, token: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        link = Share.objects.open_to(request.user, token).select_related("conversation__owner").first()
+        if link is not None:
+            response = view(request, link, *args, **kwargs)
+        elif request.user.is_authenticated:
+            response = _gone(request)
+        else:
+            response = redirect_to_login(request.path)
+        response["X-Robots-Tag"] = "noindex, nofollow"
+        # Not of a form's page: browsers would hide its own origin too, which the protection from forgery asks for.
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response
+
+    return opened
+
+
+@_through_a_link
+@require_http_methods(["GET", "HEAD"])
+def shared(request: HttpRequest, share: Share) -> HttpResponse:
+    """What a link shows, to be read."""
+    mine = share.conversation.owner_id == request.user.pk
+    # A page without JavaScript loads itself again while the council works.
+    if not mine and request.method == "GET" and "again" not in request.GET:
+        sharing.count_opening(share)
+    views = [presenting.view(each) for each in sharing.turns(share)]
+    last = views[-1] if views else None
+    context = {
+        "share": share,
+        "token": request.resolver_match.kwargs["token"],
+        "title": sharing.title_of(share),
+        "mine": mine,
+        "views": views,
+        "after": last.turn.pk if last else 0,
+        "revision": last.deliberation.revision if last else 0,
+        "unfinished": bool(last and last.unfinished),
+    }
+    return render(request, "conversations/shared.html", context)
+
+
+@_through_a_link
+@require_GET
+def shared_changes(request: HttpRequest, share: Share) -> HttpResponse:
+    """What a page lacks, as JSON: for pages whose socket does not work. A snapshot lacks nothing while it is there."""
+    known = changes.known_from(request.GET)
+    if not share.live:
+        return JsonResponse({"content": "", "after": known.turn, "revision": known.revision, "unfinished": False})
+    what = changes.since(share.conversation, known)
+    return JsonResponse(
+        {
+            "content": what.html,
+            "after": what.known.turn,
+            "revision": what.known.revision,
+            "unfinished": what.unfinished,
+        }
+    )
+
+
+@login_required
+@_through_a_link
+@require_http_methods(["GET", "HEAD", "POST"])
+def copy(request: HttpRequest, share: Share) -> HttpResponse:
+    """Go on with a copy: a form, because a page that tells nobody where it was read cannot send one, and its post."""
+    if request.method == "POST":
+        try:
+            request_id = UUID(request.POST.get("request_id", ""))
+        except ValueError:
+            request_id = uuid4()
+        made = sharing.copy(share, request.user, request_id)
+        return redirect(made) if made else _gone(request)
+    context = {
+        "share": share,
+        "token": request.resolver_match.kwargs["token"],
+        "title": sharing.title_of(share),
+        "count": sum(not each.deliberation.unfinished for each in sharing.turns(share)),
+        "request_id": uuid4(),
+    }
+    response = render(request, "conversations/share_copy.html", context)
+    response["Referrer-Policy"] = "same-origin"
+    return response
+
+
+def _gone(request: HttpRequest) -> HttpResponse:
+    return render(request, "conversations/share_gone.html", status=404)
+
+
+def _revoke(conversation: Conversation) -> str:
+    """Revoke its link; returns what there is to say."""
+    count = sharing.revoke(Share.objects.filter(conversation=conversation))
+    return _("The link is revoked. It opens for nobody any more.") if count else _("It is private.")
+
+
+def _done(request: HttpRequest, conversation: Conversation, said: str) -> HttpResponse:
+    """With htmx the dialog as it is now; without, its page."""
+    if request.htmx:
+        return _dialog(request, conversation, ShareForm(None, conversation, sharing.current(conversation)), said)
+    messages.success(request, said)
+    return redirect("share", conversation.pk)
+
+
+def _dialog(
+    request: HttpRequest, conversation: Conversation, form: ShareForm, said: str = "", status: int = 200
+) -> HttpResponse:
+    link = form.share
+    token = sharing.token_of(link) if link else ""
+    context = {
+        "conversation": conversation,
+        "form": form,
+        "share": link,
+        "address": request.build_absolute_uri(reverse("shared", args=[token])) if token else "",
+        "count": len(sharing.turns(link)) if link and not link.live else 0,
+        "behind": bool(link and sharing.behind(link)),
+        "forbidden": bool(link and link.audience == Share.Audience.ANYONE and not form.public_links),
+        "said": said,
+    }
+    template = "conversations/_share.html" if request.htmx else "conversations/share.html"
+    return render(request, template, context, status=status)

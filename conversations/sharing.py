@@ -1,0 +1,136 @@
+"""Links: made, changed and revoked, what one shows, and copies of that. Whoever looks through one is told."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from uuid import UUID, uuid4, uuid5
+
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from accounts.models import User
+from conversations import reading, viewers
+from conversations.models import Conversation, Share, Turn, digest
+from conversations.reading import TurnRows
+from council.models import Deliberation
+
+
+def last_ended(conversation: Conversation) -> Turn | None:
+    """Where a snapshot that is taken now ends; None: no deliberation has ended yet."""
+    ended = conversation.turns.exclude(deliberation__status__in=Deliberation.UNFINISHED)
+    return ended.order_by("created", "id").last()
+
+
+def current(conversation: Conversation) -> Share | None:
+    """The link of a conversation, expired or not; None: it is private."""
+    return Share.objects.filter(conversation=conversation, revoked=None).first()
+
+
+def save(conversation: Conversation, audience: str, expires: datetime | None, *, live: bool) -> Share:
+    """Give a conversation a link, or change the one it has; its address stays, and so does what a snapshot shows.
+
+    A snapshot needs a turn that has ended.
+    """
+    with transaction.atomic():
+        # Two windows may do it at the same time.
+        Conversation.objects.select_for_update().get(pk=conversation.pk)
+        share = current(conversation)
+        if share is None:
+            token = secrets.token_urlsafe(32)
+            share = Share(conversation=conversation, token=token, digest=digest(token))
+        share.audience, share.expires = audience, expires
+        if live:
+            share.live, share.until, share.title = True, None, ""
+        elif share.live or share.until is None:
+            share.live = False
+            _take(share)
+        share.save()
+        _tell([share.digest])
+    return share
+
+
+def update(share: Share) -> None:
+    """Bring a snapshot to the turns and the title that there are now."""
+    _take(share)
+    share.save(update_fields=["until", "title", "taken"])
+
+
+def behind(share: Share) -> bool:
+    """Whether there is something that a snapshot does not show yet."""
+    last = last_ended(share.conversation)
+    if share.live or last is None:
+        return False
+    return last.pk != share.until_id or share.title != share.conversation.title
+
+
+def revoke(shares: QuerySet[Share]) -> int:
+    """Make these links open for nobody, ever again, and their open pages close. Returns how many that concerns."""
+    digests = list(shares.filter(revoked=None).values_list("digest", flat=True))
+    count = Share.objects.filter(digest__in=digests, revoked=None).update(revoked=timezone.now())
+    _tell(digests)
+    return count
+
+
+def count_opening(share: Share) -> None:
+    """One more time."""
+    Share.objects.filter(pk=share.pk).update(opened=F("opened") + 1)
+
+
+def token_of(share: Share) -> str:
+    """The token, for its owner; empty where the key that it was encrypted with is gone."""
+    try:
+        return share.token
+    except ImproperlyConfigured:
+        return ""
+
+
+def title_of(share: Share) -> str:
+    """The title that a link shows."""
+    return share.conversation.title if share.live else share.title
+
+
+def turns(share: Share) -> list[TurnRows]:
+    """The turns that a link shows, oldest first."""
+    found = reading.turns(share.conversation_id)
+    return found if share.until_id is None else [each for each in found if each.turn.pk <= share.until_id]
+
+
+def copy(share: Share, user: User, request_id: UUID) -> Conversation | None:
+    """A conversation of this person's own with the ended turns that a link shows; None: it was revoked just now.
+
+    The turns are new, the deliberations are the same rows, so nothing is stored, or counted, twice. The same
+    `request_id` again gives the same copy.
+    """
+    with transaction.atomic():
+        # Held, so that nobody revokes it, or deletes the conversation, meanwhile.
+        if not Share.objects.select_for_update().filter(pk=share.pk, revoked=None).exists():
+            return None
+        made, new = Conversation.objects.get_or_create(
+            pk=uuid5(request_id, str(user.pk)), defaults={"owner": user, "title": title_of(share), "titled": True}
+        )
+        parent = None
+        for each in turns(share) if new else ():
+            if not each.deliberation.unfinished:
+                parent = Turn.objects.create(
+                    conversation=made,
+                    parent=parent,
+                    deliberation=each.deliberation,
+                    request_id=uuid4(),
+                    created=each.turn.created,
+                )
+    return made
+
+
+def _take(share: Share) -> None:
+    share.until, share.title, share.taken = last_ended(share.conversation), share.conversation.title, timezone.now()
+
+
+def _tell(digests: Sequence[str]) -> None:
+    """Have whoever looks through these links asked whether they still may, once that is decided."""
+    for each in digests:
+        told = partial(async_to_sync(viewers.tell_group), viewers.group_of_link(each), {"type": "renewed"})
+        transaction.on_commit(told)
