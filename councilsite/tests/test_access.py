@@ -25,8 +25,8 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.models import Invitation, SiteSettings, User
-from conversations import asking, routing
-from conversations.models import Conversation
+from conversations import asking, routing, sharing
+from conversations.models import Conversation, Share
 from conversations.tests import cast
 from council.models import Call, Council, Deliberation, LanguageModel, Provider
 from councilsite import asgi
@@ -87,6 +87,12 @@ CONVERSATIONS = {
     "c/<uuid:conversation_id>/changes/": read(OWNER),
     "c/<uuid:conversation_id>/export.md": read(OWNER),
     "c/<uuid:conversation_id>/export.json": read(OWNER),
+    "c/<uuid:conversation_id>/share/": both(OWNER),
+    "s/<str:token>/": read(SIGNED_IN),
+    "s/<str:token>/changes/": read(SIGNED_IN),
+    "s/<str:token>/copy/": both(SIGNED_IN),
+    "settings/links/": read(SIGNED_IN),
+    "settings/links/revoke/": write(SIGNED_IN),
     "c/<uuid:conversation_id>/stop/": write(OWNER),
     "c/<uuid:conversation_id>/rename/": write(OWNER),
     "c/<uuid:conversation_id>/delete/": write(OWNER),
@@ -158,6 +164,7 @@ ADMINISTERED = {
     "council/council": {ADDED, CHANGED, DELETED},
     "council/languagemodel": {ADDED, CHANGED, DELETED},
     "council/provider": {ADDED, CHANGED, DELETED},
+    "conversations/share": set(),
     "council/deliberation": set(),
     "council/call": set(),
     "procrastinate/procrastinatejob": set(),
@@ -184,6 +191,7 @@ MATRIX = {**CONVERSATIONS, **ACCOUNTS, **ADMIN, **dict(administered())}
 
 SHOWN_OUT = "shown out"
 SOCKETS = {
+    "ws/s/<str:token>/": Rule(SHOWN_OUT, IN, IN, IN, IN, IN),
     "ws/c/<uuid:conversation_id>/": Rule(SHOWN_OUT, SHOWN_OUT, SHOWN_OUT, IN, SHOWN_OUT, SHOWN_OUT),
 }
 
@@ -222,6 +230,10 @@ PARTS = {
 }
 
 TOKENS = {
+    **dict.fromkeys(
+        ("s/<str:token>/", "s/<str:token>/changes/", "s/<str:token>/copy/", "ws/s/<str:token>/"),
+        lambda: sharing.token_of(Share.objects.get()),
+    ),
     "join/<str:token>/": lambda: Invitation.objects.get().token,
 }
 
@@ -236,6 +248,7 @@ OBJECTS = {
     "user": lambda world: world.people["another"].pk,
     "authenticator": lambda _: Authenticator.objects.first().pk,
     "invitation": lambda _: Invitation.objects.get().pk,
+    "share": lambda _: Share.objects.get().pk,
     "sitesettings": lambda _: SiteSettings.objects.get().pk,
     "": lambda world: world.conversation.pk,
 }
@@ -268,6 +281,7 @@ def world() -> World:
         fence=1,
         sent=timezone.now(),
     )
+    sharing.save(asked[0], Share.Audience.TEAM, None, live=True)
     Group.objects.create(name="Editors")
     UserSession.objects.create(user=alice, ip="127.0.0.1", user_agent="A browser", session_key="of-hers")
     SiteSettings.objects.create(pk=1)
@@ -327,7 +341,9 @@ def test_each_address_lets_in_whom_it_should(world, who):
     assert met == expected
 
 
-OF_THE_CONVERSATION: dict[str, set[str]] = {}
+OF_THE_CONVERSATION = dict.fromkeys(
+    ("s/<str:token>/", "s/<str:token>/changes/", "s/<str:token>/copy/"), set(Rule._fields) - {"anonymous"}
+)
 """Where others than its owner may read of the conversation."""
 
 
@@ -356,7 +372,7 @@ async def test_each_socket_lets_in_whom_it_should(world, who):
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
     headers.append((b"cookie", (await sync_to_async(arrive)()).encode()))
     for place, rule in SOCKETS.items():
-        address = f"{filled(place, world)}?after=0&revision=0"
+        address = f"{await sync_to_async(filled)(place, world)}?after=0&revision=0"
         socket = WebsocketCommunicator(asgi.application, address, headers=headers)
         assert (await socket.connect(PATIENCE))[0]
         told = await socket.receive_output(PATIENCE)
