@@ -142,6 +142,23 @@ async def test_what_ends_a_link_closes_its_open_pages(conversation, audience, ho
         assert await page.receive_output(PATIENCE) == SHOWN_OUT
 
 
+@pytest.mark.parametrize("audience", ["team", "live"])
+@pytest.mark.parametrize("who", ["its owner", "its viewer"])
+async def test_the_end_of_an_account_closes_open_pages_at_once(conversation, audience, who, monkeypatch):
+    # By what it is told, not by what it finds out by itself.
+    monkeypatch.setattr(consumers, "LOOK", 3600.0)
+    monkeypatch.setattr(consumers, "RIGHT", 3600.0)
+    page = await let_in(await sync_to_async(make)(conversation, audience))
+
+    def deactivate() -> None:
+        person = conversation.owner if who == "its owner" else User.objects.get(email="bob@example.org")
+        chosen = {"action": "deactivate", "_selected_action": [person.pk]}
+        assert browser(people.alice()).post(reverse("admin:accounts_user_changelist"), chosen).status_code == 302
+
+    await sync_to_async(deactivate)()
+    assert await page.receive_output(PATIENCE) == SHOWN_OUT
+
+
 @pytest.mark.parametrize("audience", AUDIENCES)
 @pytest.mark.parametrize("how", ["expiry", "its owner is switched off", "a message was lost"])
 async def test_what_nobody_tells_is_found_out(conversation, audience, how, monkeypatch):
