@@ -142,7 +142,7 @@ class InvitationAdmin(InvitationsAdmin):
         one = {"title": gettext("Invite somebody"), "show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, (extra_context or {}) | one)
 
-    def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:  # noqa: FBT001  # the signature is Django's
         """Mail it, if that was asked for, once it is stored."""
         obj.created_by = User.objects.get(pk=cast("int", request.user.pk))
         obj.expires = timezone.now() + timedelta(days=form.cleaned_data["days"])

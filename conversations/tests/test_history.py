@@ -209,7 +209,7 @@ def test_any_place_can_be_read_or_is_none(noise):
             presenting.by_age([Conversation(updated=place.updated)], zone, place.updated)
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 29), timezones=st.just(UTC)), st.uuids())  # noqa: DTZ001
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 29), timezones=st.just(UTC)), st.uuids())  # noqa: DTZ001  # hypothesis adds the zone
 def test_a_place_is_read_as_it_was(updated, key):
     assert Place.read(Place(updated, key).as_text()) == Place(updated, key)
 
