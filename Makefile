@@ -1,6 +1,6 @@
 # `make run` starts the site, `make test` runs every check and test. Both need Python 3.11+, its venv module and make.
 
-.PHONY: run test check bench
+.PHONY: run test check bench faults soak
 .DEFAULT_GOAL := run
 
 BIN := .venv/bin
@@ -11,7 +11,7 @@ run: .venv/base.stamp
 
 test: check
 	@$(BIN)/python -m councilsite.tests.chromium
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -22,6 +22,13 @@ check: .venv/test.stamp
 
 bench: .venv/test.stamp
 	@$(BIN)/python -m bench.deliberations
+
+faults: .venv/test.stamp
+	@$(BIN)/python -m councilsite.tests.chromium
+	@$(BIN)/python -m pytest faults -m ''
+
+soak: .venv/test.stamp
+	@$(BIN)/python -m faults.soak --minutes 30
 
 # PYTHON=/path/to/python chooses one; else the first of these that is new enough and has venv.
 .venv/base.stamp: requirements/base.txt

