@@ -2,19 +2,21 @@
 
 from typing import Any
 
-from allauth.account.forms import SignupForm as AllauthSignupForm
-from allauth.account.internal.flows.signup import prevent_enumeration
+from allauth.account import forms as allauth_forms
+from allauth.account.adapter import get_adapter
 from django import forms
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.forms import BaseUserCreationForm, SetPasswordForm
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.forms import SetPasswordForm as DjangoSetPasswordForm
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts import signing_up
 from accounts.models import SiteSettings, User
 
+ADDRESS = _("E-mail address")
 PASSWORD_HELP = _("At least ten characters, and not one of the common ones.")
 
 
@@ -34,7 +36,7 @@ class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]  # gene
     class Meta:
         model = User
         fields = ("name", "email")
-        labels = {"email": _("Email")}
+        labels = {"email": ADDRESS}
         widgets = {
             "name": forms.TextInput({"autocomplete": "name"}),
             "email": forms.EmailInput({"autocomplete": "username"}),
@@ -48,7 +50,7 @@ class AdministratorForm(BaseUserCreationForm):  # type: ignore[type-arg]  # gene
         self.fields["name"].widget.attrs["autofocus"] = True
 
 
-class JoinForm(SetPasswordForm):  # type: ignore[type-arg]  # generic in the stubs alone
+class JoinForm(DjangoSetPasswordForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """What the invited choose: a name and a password. Their address is the invitation's."""
 
     name = forms.CharField(
@@ -71,17 +73,69 @@ class JoinForm(SetPasswordForm):  # type: ignore[type-arg]  # generic in the stu
         return str(self.user.name)
 
 
-class SignupForm(AllauthSignupForm):
-    """To sign up without an invitation, where the site's settings allow it. It says the same whoever has an account."""
-
-    name = forms.CharField(
-        label=_("Name"), max_length=100, required=False, widget=forms.TextInput({"autocomplete": "name"})
-    )
-    field_order = ("name", "email", "password1")
+class LoginForm(allauth_forms.LoginForm):
+    """Address and password."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password1"].help_text = PASSWORD_HELP
+        self.fields["login"].label = ADDRESS
+
+
+class AddressForm(allauth_forms.AddEmailForm):
+    """Another address."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = _("New e-mail address")
+
+
+class ForgottenPasswordForm(allauth_forms.ResetPasswordForm):
+    """Asks for a mail to choose a new password by."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = ADDRESS
+
+
+class NewPasswordForm(allauth_forms.ResetPasswordKeyForm):
+    """A new password, by the link of a mail."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _say_what_passwords_are(self)
+
+
+class ChangePasswordForm(allauth_forms.ChangePasswordForm):
+    """A new password instead of the one that is known."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["oldpassword"].label = _("Current password")
+        _say_what_passwords_are(self)
+
+
+class SetPasswordForm(allauth_forms.SetPasswordForm):
+    """A password for somebody who has none."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _say_what_passwords_are(self)
+
+
+def _say_what_passwords_are(form: forms.Form) -> None:
+    """In one sentence, as where accounts are made."""
+    form.fields["password1"].label = _("New password")
+    form.fields["password1"].help_text = PASSWORD_HELP
+    form.fields["password2"].label = _("New password again")
+
+
+class SignupForm(allauth_forms.SignupForm):
+    """To sign up without an invitation, where the site's settings allow it. It says the same whoever has an account."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = ADDRESS
+        del self.fields["password1"]  # chosen by whoever reads the mail
         self.settings = SiteSettings.current()
         if self.settings.signup == SiteSettings.SignUp.DOMAINS:
             self.fields["email"].help_text = self._domains()
@@ -89,24 +143,13 @@ class SignupForm(AllauthSignupForm):
     def clean_email(self) -> str:
         """Raises ValidationError for an address in none of the domains, whether it has an account or not."""
         if not self.settings.admits(self.cleaned_data["email"]):
-            raise ValidationError(self._domains())
+            raise ValidationError(_("This address is in none of the domains that can sign up."))
         return str(super().clean_email())
 
-    def signup(self, request: HttpRequest, user: User) -> None:  # noqa: ARG002  # the signature is the framework's
-        """Give the new person their name."""
-        user.name = self.cleaned_data["name"]
-        user.save(update_fields=["name"])
-
-    def try_save(self, request: HttpRequest) -> tuple[AbstractBaseUser | None, HttpResponse | None]:
-        """The new person; or none, and an answer that looks the same and takes as long: a mail says the rest."""
-        if not self.account_already_exists:
-            try:
-                with transaction.atomic():
-                    return self.save(request), None
-            except IntegrityError:  # the same address at the same moment
-                self.account_already_exists = True
-        User().set_password(self.cleaned_data["password1"])
-        return None, prevent_enumeration(request, email=self.cleaned_data["email"])
+    def try_save(self, request: HttpRequest) -> tuple[None, HttpResponseBase]:
+        """Nobody yet: a mail goes out, and says the rest."""
+        signing_up.send(request, self.cleaned_data["email"])
+        return None, get_adapter().respond_email_verification_sent(request, None)
 
     def _domains(self) -> str:
         names = ", ".join(self.settings.domain_names)

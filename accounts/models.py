@@ -1,19 +1,21 @@
 """People, invitations, and what an administrator decides about both."""
 
-import secrets
 from typing import Any, ClassVar
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser, Group
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_domain_name
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from governance.fields import EncryptedTextField
+from governance.tokens import digest, new_token
 
 SHELL_EMAIL = "shell@council.invalid"
 
@@ -35,6 +37,18 @@ class UserManager(BaseUserManager["User"]):
         user = self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
         user.vouch_for_address()
         return user
+
+    def unproven(self) -> "models.QuerySet[User]":
+        """Accounts whose address nobody has proved or vouched for. Nobody can sign in to them.
+
+        Those of staff are an administrator's doing all the same, and one that is switched off is to stay so.
+        """
+        return self.filter(is_active=True, is_staff=False, is_superuser=False).exclude(emailaddress__verified=True)
+
+    def has_account(self, email: str) -> bool:
+        """Whether somebody has this address, or has proved it theirs. For administrators alone to know."""
+        owners = self.filter(email__iexact=email).exclude(pk__in=self.unproven())
+        return owners.exists() or EmailAddress.objects.filter(email__iexact=email, verified=True).exists()
 
     def shell(self) -> "User":
         """The account that owns what is asked from the shell without `--user`. Nobody can sign in as it."""
@@ -93,11 +107,6 @@ class User(AbstractUser):
         return str(self)
 
 
-def new_token() -> str:
-    """256 bits that nobody guesses, for an address."""
-    return secrets.token_urlsafe(32)
-
-
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     """The one door to invitations for whoever holds a link."""
 
@@ -115,7 +124,10 @@ class Invitation(models.Model):
         WITHDRAWN = "withdrawn", _("withdrawn")
         EXPIRED = "expired", _("expired")
 
-    token = models.CharField(max_length=43, unique=True, editable=False, default=new_token)
+    digest = models.CharField(
+        max_length=64, unique=True, editable=False, help_text=_("SHA-256 of the token: what is looked up.")
+    )
+    token = EncryptedTextField(default=new_token, editable=False, help_text=_("For whoever may hand the link on."))
     email = models.EmailField(_("e-mail address"))
     groups = models.ManyToManyField(Group, verbose_name=_("groups"), blank=True, related_name="+")
     created = models.DateTimeField(_("made"), auto_now_add=True)
@@ -138,6 +150,12 @@ class Invitation(models.Model):
     def __str__(self) -> str:
         return self.email
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new one with the digest of its token."""
+        if not self.digest:
+            self.digest = digest(self.token)
+        super().save(*args, **kwargs)
+
     @property
     def state(self) -> State:
         """What became of it."""
@@ -149,8 +167,11 @@ class Invitation(models.Model):
 
     @property
     def link(self) -> str:
-        """The whole address, for a mail or to be copied."""
-        return f"{settings.SITE_URL}{reverse('join', args=[self.token])}"
+        """The whole address, for a mail or to be copied; empty where the key that it was encrypted with is gone."""
+        try:
+            return f"{settings.SITE_URL}{reverse('join', args=[self.token])}"
+        except ImproperlyConfigured:
+            return ""
 
 
 class SiteSettings(models.Model):

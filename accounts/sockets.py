@@ -34,5 +34,5 @@ async def _tell(person_id: int) -> None:
     try:
         async with asyncio.timeout(LAYER_SECONDS):
             await layer.group_send(group_of(person_id), {"type": "access_changed"})
-    except Exception:  # whatever the layer's client raises, the session has ended all the same
-        logger.warning("The channel layer takes no messages; open pages find out by themselves", exc_info=True)
+    except Exception as error:  # noqa: BLE001  # whatever the layer's client raises, the session has ended all the same
+        logger.warning("The channel layer takes no messages (%s); open pages find out by themselves", error)

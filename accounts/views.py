@@ -1,5 +1,7 @@
-"""The settings, the look a browser has chosen, and the pages of one-time links: of the setup and of invitations."""
+"""The settings, the look a browser has chosen, and the pages of one-time links: setup, invitation, sign-up."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from allauth.account.forms import LoginForm
@@ -18,9 +20,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import invitations, setup
+from accounts import invitations, joining, setup, signing_up
 from accounts.forms import AdministratorForm, JoinForm, ProfileForm
-from accounts.models import User
+from accounts.models import Invitation, User
 
 YEAR = 365 * 24 * 3600
 # Kept in cookies: they belong to a browser, and the first byte of a page must already know them.
@@ -86,14 +88,18 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     invitation = invitations.opened_by(token)
     if invitation is None:
         return render(request, "accounts/join_over.html", status=404)
-    if request.user.is_authenticated:
-        return render(request, "accounts/join_signed_in.html", {"invitation": invitation})
-    form = JoinForm(invitation.email, request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        if invitations.accept(invitation, form) is None:
-            return render(request, "accounts/join_over.html", status=404)
-        return _sign_in(request, invitation.email, form.cleaned_data["new_password1"])
-    return render(request, "accounts/join.html", {"form": form, "invitation": invitation})
+    return _join(request, invitation.email, partial(invitations.accept, invitation), invitation)
+
+
+@never_cache
+@sensitive_post_parameters("new_password1", "new_password2")
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_up(request: HttpRequest, token: str) -> HttpResponse:
+    """Whoever has read the mail of a sign-up makes the account. Whatever else it is looks the same."""
+    email = signing_up.opened_by(token)
+    if email is None:
+        return render(request, "accounts/join_over.html", status=404)
+    return _join(request, email, joining.join)
 
 
 @never_cache
@@ -118,6 +124,21 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
 def set_up_done(request: HttpRequest) -> HttpResponse:
     """Offers a second factor right after an account was made by a link."""
     return render(request, "accounts/setup_done.html")
+
+
+def _join(
+    request: HttpRequest, email: str, make: Callable[[JoinForm], User | None], invitation: Invitation | None = None
+) -> HttpResponse:
+    """Name and password of somebody whose address is proved."""
+    context = {"email": email, "invitation": invitation}
+    if request.user.is_authenticated:
+        return render(request, "accounts/join_signed_in.html", context)
+    form = JoinForm(email, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if make(form) is None:
+            return render(request, "accounts/join_over.html", status=404)
+        return _sign_in(request, email, form.cleaned_data["new_password1"])
+    return render(request, "accounts/join.html", {**context, "form": form})
 
 
 def _sign_in(request: HttpRequest, email: str, password: str) -> HttpResponse:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import invitations
-from accounts.admin.people import is_superuser
+from accounts.admin.people import GROUPS_HELP, is_superuser
 from accounts.models import Invitation, User
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class InvitationForm(InvitationModelForm):
     class Meta:
         model = Invitation
         fields = ("email", "groups")
-        help_texts = {"email": _("Whom it is for. The account gets this address; whoever invites stands for it.")}
+        help_texts = {
+            "email": _("Whom it is for. The account gets this address; whoever invites stands for it."),
+            "groups": GROUPS_HELP,
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,7 +58,7 @@ class InvitationForm(InvitationModelForm):
     def clean_email(self) -> str:
         """In lower case. Raises ValidationError if there is an account: administrators see people anyway."""
         email = str(self.cleaned_data["email"]).lower()
-        if invitations.has_account(email):
+        if User.objects.has_account(email):
             raise ValidationError(_("There is an account with this address already."))
         return email
 
@@ -79,10 +82,14 @@ class InvitationAdmin(InvitationsAdmin):
         return super().get_queryset(request).prefetch_related("groups")
 
     def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> tuple[str, ...]:
-        """Only a superuser hands out groups; a link is shown while it is good, to whoever may hand out its groups."""
+        """Only a superuser hands out groups; a link is shown while it is good, to whoever may hand out its groups.
+
+        Where its key is gone, it still works for whom it was sent to, and cannot be shown.
+        """
         if obj is None:
             return ("email", "groups", "days", "mail") if is_superuser(request) else ("email", "days", "mail")
-        link = ("link_to_copy",) if obj.state == Invitation.State.OPEN and _may_have_link(request, obj) else ()
+        shown = obj.state == Invitation.State.OPEN and _may_have_link(request, obj) and obj.link
+        link = ("link_to_copy",) if shown else ()
         ended = {
             Invitation.State.ACCEPTED: ("accepted", "accepted_by"),
             Invitation.State.WITHDRAWN: ("withdrawn",),
@@ -152,7 +159,9 @@ class InvitationAdmin(InvitationsAdmin):
 
     def response_add(self, request: HttpRequest, obj: Invitation, post_url_continue: str | None = None) -> HttpResponse:
         """On to its page, where the link is."""
-        messages.success(request, gettext("The invitation of %s is made.") % obj.email)
+        if not request.POST.get("mail"):
+            words = gettext("The invitation of %s is made. No mail went out: copy the link and hand it on yourself.")
+            messages.success(request, words % obj.email)
         return redirect("admin:accounts_invitation_change", obj.pk)
 
     @admin.action(description=_("Withdraw"), permissions=["add"])
@@ -175,6 +184,11 @@ class InvitationAdmin(InvitationsAdmin):
         except OSError as error:
             words = gettext("The mail could not be sent (%s). Copy the link and hand it on yourself.")
             messages.error(request, words % error)
+        else:
+            words = gettext("The invitation of %s is made, and has gone out by mail.")
+            if "console" in settings.EMAIL_BACKEND:
+                words = gettext("The invitation of %s is made, and its mail is printed where the site runs.")
+            messages.success(request, words % invitation.email)
 
 
 def _may_invite(request: HttpRequest) -> bool:

@@ -25,6 +25,7 @@ else:
     PeopleAdmin, FactorsAdmin = UserAdmin, admin.ModelAdmin
 
 ONLY_ADMINISTRATOR = _("This is the only administrator. Make another one first.")
+GROUPS_HELP = _("Groups decide which councils a person may use.")
 RIGHTS = ("is_active", "is_staff", "is_superuser", "groups")
 
 # A person has one address, the one on their own page. Sessions end with the person's password or with `active`.
@@ -47,6 +48,7 @@ class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the st
     class Meta:
         model = User
         fields = ("email", "name", "password", *RIGHTS)
+        help_texts = {"groups": GROUPS_HELP}
 
     def clean(self) -> dict[str, Any]:
         """Raises ValidationError if nobody would be left to administer the site."""

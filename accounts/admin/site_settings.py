@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext
 
 from accounts.models import SiteSettings
 
@@ -25,6 +26,13 @@ class SiteSettingsAdmin(OneRowAdmin):
             raise PermissionDenied
         SiteSettings.objects.get_or_create(pk=1)
         return redirect("admin:accounts_sitesettings_change", 1)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Under the name that leads here."""
+        named = {"title": gettext("Site settings"), "subtitle": None}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | named)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
         """It is there already."""

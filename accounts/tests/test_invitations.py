@@ -6,9 +6,13 @@ from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
 
@@ -71,6 +75,48 @@ def test_its_token_has_256_bits():
     assert Invitation().token != Invitation().token
 
 
+def test_the_database_alone_opens_nothing(client, alice):
+    made = invited(alice)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM accounts_invitation")
+        row = dict(zip([each.name for each in cursor.description], cursor.fetchone(), strict=True))
+    assert made.token not in map(str, row.values())
+    client.logout()
+    assert client.get(f"/join/{row['digest']}/").status_code == 404
+    assert client.get(f"/join/{made.token}/").status_code == 200
+
+
+def test_where_the_key_is_gone_it_works_and_cannot_be_copied(client, alice, settings):
+    made = invited(alice)
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    page = client.get(f"{INVITATIONS}{made.pk}/change/")
+    assert "ira@example.com" in page.text
+    assert "/join/" not in page.text
+    assert client.get(INVITATIONS).status_code == 200
+    client.logout()
+    assert client.get(path(made)).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_invitations_from_before_tokens_were_sealed_open_as_they_did(client):
+    invited(cast.alice())
+    before = [("accounts", "0003_invitation")]
+    token = Invitation.objects.get().token
+    try:
+        MigrationExecutor(connection).migrate(before)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT token FROM accounts_invitation")
+            assert cursor.fetchone() == (token,)
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes("accounts"))
+    assert Invitation.objects.get().token == token
+    assert client.get(f"/join/{token}/").status_code == 200
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT token FROM accounts_invitation")
+        assert token not in cursor.fetchone()[0]
+
+
 @pytest.mark.parametrize("days", [1, 7, 30])
 def test_it_is_good_for_as_long_as_the_form_says(client, alice, days):
     invite(client, days=str(days))
@@ -90,9 +136,9 @@ def test_it_names_the_groups_of_the_new_person(client, alice):
 
 @pytest.mark.django_db(transaction=True)
 def test_it_is_mailed_where_that_was_asked_for(client, alice):
-    invite(client)
+    assert "No mail went out" in invite(client).text
     assert not mail.outbox
-    invite(client, email="ida@example.com", mail="on")
+    assert "has gone out by mail" in invite(client, email="ida@example.com", mail="on").text
     sent = mail.outbox[0]
     assert sent.to == ["ida@example.com"]
     assert Invitation.objects.get(email="ida@example.com").link in sent.body
@@ -261,9 +307,39 @@ def test_an_account_that_comes_between_page_and_post_is_not_told(client, invitat
     client.get(path(invitation))
     form = JoinForm(invitation.email, CHOSEN)
     assert form.is_valid()
-    User.objects.create_user("ira@example.com", "not Ira's password")
+    User.objects.create_user("ira@example.com", "not Ira's password").vouch_for_address()
     assert invitations.accept(invitation, form) is None
     assert User.objects.get(email="ira@example.com").check_password("not Ira's password")
+
+
+def test_an_account_that_nobody_proved_neither_blocks_it_nor_keeps_its_password(client, alice):
+    stranger = User.objects.create_user("ira@example.com", "the stranger's own", name="Mallory")
+    EmailAddress.objects.create(user=stranger, email=stranger.email, primary=True, verified=False)
+    stranger.groups.add(Group.objects.create(name="Directors"))
+    theirs = Client()
+    theirs.force_login(stranger)
+    key = theirs.session.session_key
+    UserSession.objects.create(user=stranger, ip="127.0.0.1", user_agent="A browser", session_key=key)
+    assert "is made" in invite(client).text
+    made = Invitation.objects.get()
+    invited_one = Client()
+    assert invited_one.get(path(made)).status_code == 200
+    invited_one.post(path(made), CHOSEN)
+    ira = User.objects.get(email="ira@example.com")
+    assert (ira.name, ira.groups.count(), ira.check_password(cast.PASSWORD)) == ("Ira", 0, True)
+    assert not UserSession.objects.filter(session_key=key).exists()
+    assert not Session.objects.filter(session_key=key).exists()
+    assert theirs.get("/settings/").status_code == 302
+    assert Invitation.objects.get().accepted_by == ira
+
+
+@pytest.mark.parametrize("rights", [{"is_staff": True}, {"is_superuser": True}, {"is_active": False}])
+def test_an_administrator_s_doing_does_not_give_way(client, alice, rights):
+    User.objects.create_user("ira@example.com", "a password of its own", **rights)
+    assert "There is an account with this address already" in invite(client).text
+    made = invited(alice)
+    assert Client().post(path(made), CHOSEN).status_code == 404
+    assert User.objects.get(email="ira@example.com").check_password("a password of its own")
 
 
 def test_whoever_is_signed_in_is_told_so_and_nothing_is_used_up(client, invitation):
@@ -334,3 +410,21 @@ def test_what_is_accepted_at_this_moment_is_not_withdrawn_too(client, monkeypatc
     invitation.refresh_from_db()
     assert invitation.accepted
     assert not invitation.withdrawn
+
+
+def test_its_page_withdraws_an_open_one_and_makes_an_expired_one_anew(client, alice):
+    directors = Group.objects.create(name="Directors")
+    made = invited(alice)
+    page = f"{INVITATIONS}{made.pk}/change/"
+    assert "Withdraw" in client.get(page).text
+    assert "Invite again" not in client.get(page).text
+    client.post(INVITATIONS, {"action": "withdraw", "_selected_action": made.pk})
+    made.refresh_from_db()
+    assert made.state == "withdrawn"
+    assert "Withdraw<" not in client.get(page).text
+
+    old = invited(alice, "old@example.com", expires=timezone.now() - timedelta(days=1))
+    old.groups.add(directors)
+    again = re.search(r'href="(\S+add/\S+)">Invite again', client.get(f"{INVITATIONS}{old.pk}/change/").text).group(1)
+    form = client.get(again.replace("&amp;", "&")).context["adminform"].form
+    assert (form["email"].value(), form["groups"].value()) == ("old@example.com", [str(directors.pk)])

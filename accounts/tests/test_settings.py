@@ -44,13 +44,15 @@ def test_a_changed_password_keeps_this_session_and_ends_the_others(client, bob):
         "/accounts/password/change/", {"oldpassword": cast.PASSWORD, "password1": new, "password2": new}
     )
     assert response.url == "/settings/"
-    assert client.get("/settings/").status_code == 200
+    page = client.get("/settings/")
+    assert [str(each) for each in page.context["messages"]] == ["Your password is changed."]
     assert other.get("/settings/").status_code == 302
 
 
 def test_a_password_is_not_changed_without_the_old_one(client, bob):
     new = "eight boats, no lighthouse"
-    client.post("/accounts/password/change/", {"oldpassword": "not that", "password1": new, "password2": new})
+    data = {"oldpassword": "not that", "password1": new, "password2": new}
+    assert "This is not your current password." in client.post("/accounts/password/change/", data).text
     bob.refresh_from_db()
     assert bob.check_password(cast.PASSWORD)
 
@@ -132,6 +134,7 @@ def test_an_authenticator_app_brings_recovery_codes_each_of_which_opens_the_acco
     codes = page.context["unused_codes"]
     assert page.redirect_chain[-1][0] == "/accounts/2fa/recovery-codes/"
     assert len(codes) == 10
+    assert not list(page.context["messages"])
     assert all(each in page.text for each in codes)
     for attempt, signed_in in ((1, True), (2, False)):
         browser = Client()
