@@ -7,7 +7,9 @@ class CouncilConfig(AppConfig):
     name = "council"
 
     def ready(self) -> None:
-        """Retries are told by Call rows; stamina's own log lines would carry what a provider said."""
+        """Have retries told in our own words; stamina's would carry what a provider said."""
         import stamina.instrumentation  # noqa: PLC0415  # only once Django is ready
 
-        stamina.instrumentation.set_on_retry_hooks([])
+        from council import measuring  # noqa: PLC0415  # it needs the models
+
+        stamina.instrumentation.set_on_retry_hooks([measuring.retried])

@@ -1,32 +1,60 @@
 """Calls -> rows: one for each attempt at a request, written before it is sent and again when it has ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from council import rows
-from council.core.values import CHAIRMAN, Slot, Usage
-from council.models import Call, LanguageModel, Provider
+from council.core.errors import Stale
+from council.core.values import CHAIRMAN, Outcome, Slot, Usage
+from council.models import Breaker, Call, CallPolicy, LanguageModel, Provider
 from council.plans import ModelSnapshot
 from council.providers.calling import Attempt
+from council.providers.policy import Policy
 from council.rows import Result, Statement
 
 TABLE = Call._meta.db_table
-_MODEL = LanguageModel._meta.db_table
+_MODEL, _PROVIDER, _BREAKER, _POLICY = (each._meta.db_table for each in (LanguageModel, Provider, Breaker, CallPolicy))
 
-# A model may have been deleted since the plan was made; the lock keeps it until the call's row is there.
-_IF_STILL_THERE = f"(SELECT id FROM {_MODEL} WHERE id = %s FOR KEY SHARE)"  # noqa: S608  # own name
+LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
+NEVER_SENT = "Its worker was lost before it was sent."
+UNHEARD = "It was never sent: the database was away just then."
 
-# Three times in a deliberation people wait for this one.
+# Three times in a deliberation people wait for this one. A call goes out at once where its provider has no limit and
+# its model's breaker is closed; else its row waits for `go`. A model may have been deleted since the plan was made;
+# the lock keeps it until the call's row is there.
 _SENDING = f"""
-    INSERT INTO {TABLE} (deliberation_id, fence, purpose, seat, language_model_id, model_name, provider_name, sent,
-        state, outcome, error, generation, estimated)
-    VALUES %s RETURNING id
-"""  # noqa: S608  # own name
-_ROW = f"(%s, %s, %s, %s, {_IF_STILL_THERE}, %s, %s, %s, '{Call.State.SENT}', '', '', '', false)"
+    INSERT INTO {TABLE} (deliberation_id, fence, purpose, seat, language_model_id, model_name, provider_name, queued,
+        sent, state, outcome, error, generation, estimated)
+    SELECT %s::uuid, %s, call.purpose, call.seat::smallint, there.id, call.model_name, call.provider_name, call.queued,
+        CASE WHEN there.free THEN %s END,
+        CASE WHEN there.free THEN '{Call.State.SENT}' ELSE '{Call.State.QUEUED}' END, '', '', '', false
+    FROM (VALUES {{}}) AS call (place, purpose, seat, model, model_name, provider_name, queued)
+    LEFT JOIN LATERAL (
+        SELECT model.id, provider.enabled AND provider.concurrency IS NULL AND breaker.state IS NULL AS free
+        FROM {_MODEL} AS model
+        JOIN {_PROVIDER} AS provider ON provider.id = model.provider_id
+        LEFT JOIN {_BREAKER} AS breaker
+            ON breaker.language_model_id = model.id AND breaker.state <> '{Breaker.State.CLOSED}'
+        WHERE model.id = call.model
+        FOR KEY SHARE OF model
+    ) AS there ON true
+    ORDER BY call.place
+    RETURNING id, sent
+"""  # noqa: S608  # own names
+
+_PROVIDERS = f"""
+    SELECT {rows.columns(Provider)}, {rows.columns(CallPolicy)}
+    FROM {_PROVIDER} LEFT JOIN {_POLICY} ON {_POLICY}.id = 1
+    WHERE {_PROVIDER}.id = ANY(%s) AND {_PROVIDER}.enabled
+"""  # noqa: S608  # own names
+_TO_POLICY = len(Provider._meta.concrete_fields)
+_DEFAULT_POLICY = Policy()
 
 # Many deliberations share these rows; one that another is just teaching is left to it.
 _LEARN = f"""
@@ -39,23 +67,35 @@ _LEARN = f"""
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """A call that is about to be sent: what for, to which model, and which slot of a plan it may fill."""
+    """A call that is about to be sent: what for, to which model, and which slot of a plan it may fill.
+
+    `queued`: when it was asked for, where that is not just now.
+    """
 
     purpose: Call.Purpose
     model: ModelSnapshot
     slot: Slot | None = None
+    queued: datetime | None = None
 
 
 class SentCall(NamedTuple):
-    """The id of a call's row, and the provider as it is now (None: gone or switched off)."""
+    """The id of a call's row, the provider as it is now (None: gone or switched off), and the rules for calls.
+
+    `sent` is None where the way is not free: the provider has a limit, or the model is left alone.
+    """
 
     id: int
     provider: Provider | None
+    policy: Policy = _DEFAULT_POLICY
+    sent: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """How a call ended, and what its usage taught about the model's tokens (None: nothing)."""
+    """How a call ended, and what its usage taught about the model's tokens (None: nothing).
+
+    `probe`: it was to find out whether the model is well again.
+    """
 
     call: int
     attempt: Attempt
@@ -64,6 +104,14 @@ class CallEnd:
     ended: datetime
     model: int
     learnt: float | None
+    sent: datetime | None = None
+    probe: bool = False
+    policy: Policy = _DEFAULT_POLICY
+
+    @property
+    def silent(self) -> bool:
+        """Nothing came in time: whether it was carried out is not known."""
+        return self.attempt.outcome is Outcome.TIMED_OUT and self.first_token is None
 
 
 def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 0) -> list[Statement]:
@@ -71,16 +119,18 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
     if not calls:
         return []
     now = timezone.now()
-    given: list[Any] = []
-    for call in calls:
+    given: list[Any] = [deliberation_id, fence, now]
+    for place, call in enumerate(calls):
         seat = call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None
-        given += [deliberation_id, fence, str(call.purpose), seat]
-        given += [call.model.pk, call.model.name, call.model.provider_name, now]
+        given += [place, str(call.purpose), seat, call.model.pk, call.model.name, call.model.provider_name]
+        given.append(call.queued or now)
     providers = list({call.model.provider for call in calls})
-    return [
-        (_SENDING % ", ".join([_ROW] * len(calls)), given),
-        rows.select(Provider, "WHERE id = ANY(%s) AND enabled", providers),
-    ]
+    return [(_sending(len(calls)), given), (_PROVIDERS, [providers])]
+
+
+@cache
+def _sending(count: int) -> str:
+    return _SENDING.format(", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * count))
 
 
 def sent(calls: Sequence[NewCall], results: Sequence[Result]) -> list[SentCall]:
@@ -88,14 +138,30 @@ def sent(calls: Sequence[NewCall], results: Sequence[Result]) -> list[SentCall]:
     if not calls:
         return []
     written, found = results
-    providers = {each.pk: each for each in rows.instances(Provider, found.rows)}
-    return [SentCall(key, providers.get(call.model.provider)) for call, (key,) in zip(calls, written.rows, strict=True)]
+    providers = {each.pk: each for each in rows.instances(Provider, [row[:_TO_POLICY] for row in found.rows])}
+    policy = _DEFAULT_POLICY
+    if found.rows and found.rows[0][_TO_POLICY] is not None:
+        policy = rows.instances(CallPolicy, [found.rows[0][_TO_POLICY:]])[0].values()
+    return [
+        SentCall(key, providers.get(call.model.provider), policy, sent)
+        for call, (key, sent) in zip(calls, written.rows, strict=True)
+    ]
 
 
 def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall:
     """Write the row of one call that is about to be sent."""
     (one,) = sent([call], rows.execute(sending([call], deliberation_id, fence)))
     return one
+
+
+def go(call: int) -> datetime:
+    """A call whose way was not free goes out now; returns when. Raises Stale where it has been ended meanwhile."""
+    now = timezone.now()
+    sent = {"state": Call.State.SENT, "sent": now}
+    (gone,) = rows.execute([rows.update(TABLE, sent, f"id = %s AND state = '{Call.State.QUEUED}'", call)])
+    if not gone.count:
+        raise Stale
+    return now
 
 
 def ending(ends: Sequence[CallEnd]) -> list[Statement]:
@@ -107,13 +173,35 @@ def ending(ends: Sequence[CallEnd]) -> list[Statement]:
             "outcome": end.attempt.outcome,
             "error": end.attempt.error,
             "generation": end.attempt.generation,
+            "fault": end.attempt.fault,
+            "sent": end.sent if end.attempt.sent else None,
             "first_token": end.first_token,
             "ended": end.ended,
             **usage_columns(end.usage),
         }
         for end in ends
     ]
-    return [rows.update_each(Call, ["id"], new, f"{TABLE}.state = 'sent'")] if new else []
+    return [rows.update_each(Call, ["id"], new, f"{TABLE}.state <> 'ended'")] if new else []
+
+
+def never_sent(call: SentCall) -> CallEnd:
+    """The end of a call that nobody waited for any more when its row was written."""
+    attempt = Attempt(outcome=Outcome.CANCELLED, error="Not sent: nobody waited for it any more.")
+    return CallEnd(call.id, attempt, None, None, timezone.now(), 0, None)
+
+
+def unheard(deliberation_id: Any, fence: int, known: Collection[int]) -> Statement:
+    """The statement that settles the rows of slots' calls that nobody was told of, and so nobody sent."""
+    values = {"state": Call.State.ENDED, "outcome": Outcome.FAILED, "error": UNHEARD, "ended": timezone.now()}
+    open_here = "deliberation_id = %s AND fence = %s AND state <> 'ended' AND purpose <> 'title'"
+    return rows.update(TABLE, values, f"{open_here} AND id <> ALL(%s::bigint[])", deliberation_id, fence, list(known))
+
+
+def lose(left: QuerySet[Call]) -> None:
+    """Say of calls that a lost worker has left open what is known of them."""
+    ended = {"state": Call.State.ENDED, "ended": timezone.now()}
+    left.filter(state=Call.State.SENT).update(outcome=Outcome.UNKNOWN, error=LOST, **ended)
+    left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
 
 
 def end(end: CallEnd) -> None:

@@ -1,110 +1,79 @@
 """`ask`: from a slot of a plan to a reply, by way of a provider.
 
-From the outside in: the recorded slot, the provider as it is now, the Call row, deadlines and retry, HTTP. Everything
-that is asked of a provider goes this way, a title and an administrator's test call too.
+From the outside in: the recorded slot, fallback models, deadlines and retries (`providers.calling`), then for each
+attempt its row, the provider as it is now, breaker and place (`attempts`), HTTP. Everything that is asked of a provider
+goes this way, a title and an administrator's test call too.
 """
 
-import logging
-import math
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import httpx
-from django.core.exceptions import ImproperlyConfigured
-from django.utils import timezone
+import structlog
 
-from council import call_rows, plans, practice, record
-from council.call_rows import CallEnd, NewCall, SentCall
-from council.core.deliberate import first_slots
-from council.core.errors import ProviderGone, UnreadableKey
-from council.core.values import CHAIRMAN, Reply, Request, Slot, Stage, Usage
-from council.models import Call, LanguageModel, Provider
+from council import measuring, plans, practice, record
+from council.attempts import Journal, Ledger, Rows
+from council.call_rows import NewCall
+from council.core.deliberate import Prompt, first_slots
+from council.core.errors import PromptTooLong
+from council.core.events import Event, StandInAsked
+from council.core.patience import Patience
+from council.core.values import Outcome, Reply, Request, Seat, Slot, Stage
+from council.models import Call, LanguageModel
+from council.places import Places
 from council.plans import ModelSnapshot
 from council.providers import calling, chat
 from council.providers.calling import Attempt, Deadlines
-from council.providers.chat import Endpoint
-from council.threads import in_thread
 
-logger = logging.getLogger(__name__)
+__all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call"]
 
 _PURPOSES = {
     Stage.ANSWERING: Call.Purpose.ANSWER,
     Stage.REVIEWING: Call.Purpose.REVIEW,
     Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
 }
-# A prompt shorter than this says little about how a model counts tokens.
-_LEARN_FROM_BYTES = 400
-_MARGIN = 1.1
-_LEAST_TOKENS_PER_BYTE = 0.1
+_FAILED = {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.EMPTY}
+"""What another model is asked for; a refusal, a filter and a person's stop are no failures of a model."""
 
-# More than any call costs: a figure beyond it is a mistake of the provider's.
-_MOST_DOLLARS = 1_000_000
+LOST_TWICE = "Twice it was sent and nothing is known of what came of it. It is not asked a third time."
 
 # Enough for a model that thinks before it says hello, and as long as an administrator waits for a page.
 TEST_TOKENS = 400
 TEST_SECONDS = 40
+TEST_PATIENCE = 60  # with attempts, and with a line at the provider
+
+
+class Connections(NamedTuple):
+    """What a process keeps open to providers: the one HTTP transport, and its places at those that have a limit."""
+
+    transport: httpx.AsyncBaseTransport
+    places: Places
 
 
 @dataclass(slots=True)
-class _Connections:
-    """What a worker process keeps open to providers, for as long as it lives."""
+class _Worker:
+    """Those of a worker process, for as long as it lives."""
 
-    transport: httpx.AsyncBaseTransport | None = None
+    connections: Connections | None = None
 
 
-_connections = _Connections()
+_worker = _Worker()
 
 
 @asynccontextmanager
 async def connections() -> AsyncIterator[None]:
-    """Around a worker: the one HTTP transport of the process, and the end of the practice model's server."""
-    async with chat.new_transport() as transport:
-        _connections.transport = transport
+    """Around a worker: its connections to providers, and the end of the practice model's server."""
+    async with chat.new_transport() as transport, Places() as places:
+        _worker.connections = Connections(transport, places)
         try:
             yield
         finally:
-            _connections.transport = None
+            _worker.connections = None
             await practice.stop()
-
-
-class Journal(Protocol):
-    """Who keeps what calls do, and shows it: a deliberation's, or for a call that belongs to none, `Rows`."""
-
-    async def sending(self, call: NewCall) -> SentCall:
-        """Write the call's row before anything is sent."""
-
-    def grew(self, call: NewCall, text: str) -> None:
-        """A piece came, of thinking where it has no text. On the loop, for every piece."""
-
-    async def ended(self, end: CallEnd) -> None:
-        """Write how it ended; it may be written later, together with what it brought."""
-
-
-class Rows:
-    """A journal that writes at once and shows nothing: of a title, of a test call. `heard` is told of each end."""
-
-    def __init__(
-        self, deliberation_id: Any = None, fence: int = 0, heard: Callable[[CallEnd], None] | None = None
-    ) -> None:
-        self.deliberation_id = deliberation_id
-        self.fence = fence
-        self.heard = heard
-
-    async def sending(self, call: NewCall) -> SentCall:
-        """Write the row."""
-        return await in_thread(call_rows.send, call, self.deliberation_id, self.fence)
-
-    def grew(self, call: NewCall, text: str) -> None:
-        """Nobody looks."""
-
-    async def ended(self, end: CallEnd) -> None:
-        """Write how it ended, and what it taught."""
-        await in_thread(call_rows.end, end)
-        if self.heard:
-            self.heard(end)
+            measuring.tell()
 
 
 def first(claim: record.Claim) -> list[NewCall]:
@@ -115,27 +84,80 @@ def first(claim: record.Claim) -> list[NewCall]:
     ]
 
 
+class Recording(Journal, Protocol):
+    """The journal of a deliberation, which takes events in too."""
+
+    async def emit(self, event: Event) -> None:
+        """Record it and show it."""
+
+
 class Asker:
     """`ask` for one claimed deliberation."""
 
-    def __init__(self, claim: record.Claim, journal: Journal) -> None:
+    def __init__(self, claim: record.Claim, journal: Recording) -> None:
         self.claim = claim
         self.journal = journal
 
-    async def ask(self, slot: Slot, request: Request) -> Reply:
-        """The reply that fills the slot; what is recorded already is not asked again."""
+    async def ask(self, slot: Slot, prompt: Prompt, patience: Patience) -> Reply:
+        """The reply that fills the slot; what is recorded already is not asked again. Raises PromptTooLong.
+
+        Where the seat's own model fails, the plan's fallback models are asked in its place, in their order. Where the
+        slot had something before it was tried again, that is the reply unless a better one comes.
+        """
         recorded = self.claim.filled.get(slot)
         if recorded is not None:
             return recorded
-        seat = self.claim.plan.chairman if slot.seat == CHAIRMAN else self.claim.plan.members[slot.seat]
-        return await ask_model(
-            plans.model_of(self.claim.stored, slot.seat),
+        kept = self.claim.kept.get(slot)
+        if kept is None:
+            return await self._ask(slot, prompt, patience)
+        try:
+            reply = await self._ask(slot, prompt, patience)
+        except PromptTooLong as error:
+            reply = Reply("", Outcome.FAILED, str(error))
+        return kept.or_better(reply)
+
+    async def _ask(self, slot: Slot, prompt: Prompt, patience: Patience) -> Reply:
+        seat = self.claim.plan.seat(slot.seat)
+        model = plans.model_of(self.claim.stored, slot.seat)
+        own, failed = await self._asked(slot, model, seat, prompt(seat), patience)
+        if not failed:
+            return own
+        said = [own.error]
+        for stand_in in plans.stand_ins(self.claim.stored, seat):
+            if patience.over:
+                break
+            try:
+                request = prompt(stand_in.seat)
+            except PromptTooLong as error:
+                said.append(f"{stand_in.model.name}, next in line for its place: {error}")
+                continue
+            await self.journal.emit(StandInAsked(slot, stand_in.index))
+            reply, failed = await self._asked(slot, stand_in.model, stand_in.seat, request, patience)
+            # What its own model wrote before it broke off is worth more than a second break.
+            if not failed or (reply.usable and not own.usable):
+                return replace(reply, stand_in=stand_in.index)
+            said.append(f"{stand_in.model.name} was asked in its place and failed as well: {reply.error}")
+        return replace(own, error=" ".join(said))
+
+    async def _asked(
+        self, slot: Slot, model: ModelSnapshot, seat: Seat, request: Request, patience: Patience
+    ) -> tuple[Reply, bool]:
+        """A model's reply, and whether it failed, be it after some text. What was lost twice is not asked again."""
+        lost = self.claim.lost.get(record.Asked.of(slot, model), 0)
+        if lost > 1:
+            begun = self.claim.begun.get(record.Asked.of(slot, model), "")
+            return Reply(begun, Outcome.TRUNCATED if begun else Outcome.FAILED, LOST_TWICE), True
+        reply, attempt = await _ask_model(
+            model,
             seat.tokens_per_byte,
             request,
-            purpose=_PURPOSES[slot.stage],
-            slot=slot,
-            journal=self.journal,
+            NewCall(_PURPOSES[slot.stage], model, slot),
+            self.journal,
+            _worker.connections,
+            patience,
+            repeats=1 - lost,
         )
+        return reply, reply.outcome in _FAILED or (reply.outcome is Outcome.TRUNCATED and attempt.fault is True)
 
 
 async def ask_model(
@@ -146,125 +168,67 @@ async def ask_model(
     purpose: Call.Purpose,
     slot: Slot | None = None,
     journal: Journal | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
+    by: Connections | None = None,
+    repeats: int = 1,
 ) -> Reply:
     """Ask one model. Never raises for what a provider does: the reply's outcome and error say it.
 
-    With the transport of the worker, unless another is given.
+    By the connections of the worker, unless others are given. `repeats` as in `calling.call`.
     """
-    transport = transport or _connections.transport
-    if transport is None:
+    new = NewCall(purpose, model, slot)
+    reply, _attempt = await _ask_model(
+        model, tokens_per_byte, request, new, journal or Rows(), by or _worker.connections, Patience(), repeats=repeats
+    )
+    return reply
+
+
+async def _ask_model(
+    model: ModelSnapshot,
+    tokens_per_byte: float,
+    request: Request,
+    new: NewCall,
+    journal: Journal,
+    by: Connections | None,
+    patience: Patience,
+    *,
+    repeats: int,
+) -> tuple[Reply, Attempt]:
+    """When `patience` ends, so does the call, with what has come."""
+    if by is None:
         raise RuntimeError("Providers are asked inside connections() alone.")
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
-    ledger = _Ledger(NewCall(purpose, model, slot), tokens_per_byte, request, journal or Rows())
-    attempt = await calling.call(transport, request, deadlines, ledger)
-    return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage)
-
-
-class _Ledger:
-    """Keeps a Call row for each attempt, and the usage of the last."""
-
-    def __init__(self, call: NewCall, tokens_per_byte: float, request: Request, journal: Journal) -> None:
-        self.call = call
-        self.model = call.model
-        self.tokens_per_byte = tokens_per_byte
-        self.prompt_bytes = sum(len(each["content"].encode()) for each in request.messages)
-        self.journal = journal
-        self.row = 0
-        self.first_token: datetime | None = None
-        self.usage: Usage | None = None
-
-    async def sending(self) -> Endpoint:
-        self.row, self.first_token = 0, None
-        self.row, provider = await self.journal.sending(self.call)
-        if provider is None:
-            raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
-        return await _endpoint(self.model, provider)
-
-    def grew(self, text: str) -> None:
-        if self.first_token is None:
-            self.first_token = timezone.now()
-        self.journal.grew(self.call, text)
-
-    async def ended(self, attempt: Attempt) -> None:
-        self.usage = self._usage(attempt)
-        learnt = None
-        if self.usage is not None and not self.usage.estimated:
-            learnt = _learn(self.tokens_per_byte, self.usage.input_tokens, self.prompt_bytes)
-        end = CallEnd(self.row, attempt, self.usage, self.first_token, timezone.now(), self.model.pk, learnt)
-        await self.journal.ended(end)
-
-    def _usage(self, attempt: Attempt) -> Usage | None:
-        """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
-        told = attempt.usage or {}
-        read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-        estimated = read is None or written is None
-        if estimated and attempt.first_token is None:
-            return None
-        if read is None:
-            read = math.ceil(self.prompt_bytes * self.tokens_per_byte)
-        if written is None:
-            written = max(attempt.pieces, math.ceil(len(attempt.text.encode()) * self.tokens_per_byte))
-        return Usage(read, written, self._cost(told.get("cost"), read, written), estimated)
-
-    def _cost(self, dollars: object, read: int, written: int) -> int | None:
-        """Micro-dollars: the provider's own figure, else from the prices of the snapshot, rounded up."""
-        if isinstance(dollars, int | float) and 0 <= dollars < _MOST_DOLLARS:
-            return math.ceil(dollars * 1_000_000)
-        if self.model.input_price is None or self.model.output_price is None:
-            return None
-        return -(-(read * self.model.input_price + written * self.model.output_price) // 1_000_000)
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < 2**31 else None
-
-
-def _learn(known: float, tokens: int, size: int) -> float | None:
-    """A better estimate of tokens a byte, from above: up at once, down slowly. None: not worth writing."""
-    if size < _LEARN_FROM_BYTES:
-        return None
-    # Some count only what was not cached, or nothing at all: no model reads ten bytes a token.
-    seen = min(2.0, max(_LEAST_TOKENS_PER_BYTE, _MARGIN * tokens / size))
-    better = seen if seen > known else 0.8 * known + 0.2 * seen
-    return better if abs(better - known) > 0.02 * known else None
-
-
-async def _endpoint(model: ModelSnapshot, provider: Provider) -> Endpoint:
-    if provider.kind == Provider.Kind.PRACTICE:
-        try:
-            base_url = await practice.address()
-        except practice.PracticeUnavailable as error:
-            raise ProviderGone(str(error)) from error
-    else:
-        base_url = provider.base_url
+    ledger = Ledger(new, tokens_per_byte, request, journal, by.places, patience)
     try:
-        api_key = provider.api_key
-    except ImproperlyConfigured as error:
-        logger.exception("The API key of %s cannot be read", model.provider_name)
-        raise UnreadableKey from error
-    return Endpoint(
-        base_url=base_url,
-        api_key=api_key,
-        kind=provider.kind,
-        model_id=model.model_id,
-        takes_temperature=model.temperature,
-        max_tokens_field=model.max_tokens_field,
-        usage_in_stream=model.usage_in_stream,
-        effort=model.effort,
-    )
+        with structlog.contextvars.bound_contextvars(call=None):
+            async with patience.limit():
+                attempt = await calling.call(by.transport, request, deadlines, ledger, repeats=repeats)
+    except TimeoutError:
+        # Under way, before its first attempt, or between two: the last one failed, and there is no other.
+        attempt = ledger.last or Attempt(outcome=Outcome.TIMED_OUT, error=patience.over)
+    finally:
+        ledger.close()
+    return Reply(attempt.text, attempt.outcome, attempt.error, ledger.usage), attempt
 
 
 async def test_call(model: LanguageModel) -> Reply:
     """Ask a model for a word, so that an administrator sees what comes back, or the provider's own error."""
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
     patient = plans.snapshot(model)._replace(first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
-    # A transport for this once: it may be another loop than the worker's, and in a web process there is no worker.
-    async with chat.new_transport() as transport:
+    # Connections for this once: it may be another loop than the worker's, and in a web process there is no worker.
+    async with chat.new_transport() as transport, Places() as places:
         try:
-            return await ask_model(
-                patient, model.tokens_per_byte, request, purpose=Call.Purpose.TEST, transport=transport
-            )
+            async with asyncio.timeout(TEST_PATIENCE):
+                return await ask_model(
+                    patient,
+                    model.tokens_per_byte,
+                    request,
+                    purpose=Call.Purpose.TEST,
+                    by=Connections(transport, places),
+                    repeats=0,
+                )
+        except TimeoutError:
+            return Reply("", Outcome.TIMED_OUT, f"It had not even been its turn for {TEST_PATIENCE} seconds.")
         finally:
-            if _connections.transport is None:
+            if _worker.connections is None:
                 await practice.stop()
+            measuring.tell()

@@ -139,4 +139,4 @@ def _refresh() -> None:
     try:
         catalogue.refresh(Provider.objects.get(slug="openrouter"))
     except catalogue.NoCatalogue as error:
-        logger.warning("%s Names and prices of the frontier models are those of this release.", error)
+        logger.warning("%s Names and prices of the frontier models are those of this release.", str(error))

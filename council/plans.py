@@ -2,7 +2,8 @@
 
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,7 +12,7 @@ from council import rows
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
 from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat
-from council.models import Council, Deliberation, LanguageModel, Provider
+from council.models import Council, Deliberation, Fallback, LanguageModel, Provider
 from council.models import Seat as SeatRow
 
 MEMBERS_AT_LEAST = 2
@@ -32,6 +33,18 @@ _SEATS = f"""
     ORDER BY {_SEAT}.position, {_SEAT}.id
 """  # noqa: S608  # own names
 
+
+_FALLBACK = Fallback._meta.db_table
+_FALLBACKS_TO_MODEL = len(Fallback._meta.concrete_fields)
+_FALLBACKS_TO_PROVIDER = _FALLBACKS_TO_MODEL + len(LanguageModel._meta.concrete_fields)
+_FALLBACKS = f"""
+    SELECT {rows.columns(Fallback)}, {rows.columns(LanguageModel)}, {rows.columns(Provider)}
+    FROM {_FALLBACK}
+    JOIN {_MODEL} ON {_MODEL}.id = {_FALLBACK}.language_model_id
+    JOIN {_PROVIDER} ON {_PROVIDER}.id = {_MODEL}.provider_id
+    WHERE {_FALLBACK}.council_id = (SELECT id FROM {Council._meta.db_table} WHERE slug = %s)
+    ORDER BY {_FALLBACK}.position, {_FALLBACK}.id
+"""  # noqa: S608  # own names
 
 _USABLE = rows.prepared(
     lambda person, slug: Council.objects.usable_by(SimpleNamespace(pk=person)).filter(slug=slug), -1, "a slug"
@@ -85,9 +98,19 @@ def snapshot(model: LanguageModel) -> ModelSnapshot:
     )
 
 
+class StandIn(NamedTuple):
+    """A fallback model in a seat: its place among the plan's, and the seat as it is with this model."""
+
+    index: int
+    model: ModelSnapshot
+    seat: Seat
+
+
 def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     """The members that can be asked, in order, and the chairman. Raises NotReady with what is missing."""
-    seats = council.read_seats or _read_seats(*rows.execute([(_SEATS, [council.slug])]))
+    seats = council.read_seats
+    if seats is None:
+        seats = _read_seats(*rows.execute([(_SEATS, [council.slug])]))
     members = [seat for seat in seats if seat.role == SeatRow.Role.MEMBER and seat.language_model.usable]
     chairmen = [seat for seat in seats if seat.role == SeatRow.Role.CHAIRMAN and seat.language_model.usable]
     if len(members) < MEMBERS_AT_LEAST:
@@ -97,12 +120,20 @@ def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     return members, chairmen[0]
 
 
+def _fallbacks(council: Council) -> list[Fallback]:
+    """The council's fallback models that can be asked, in order."""
+    found = council.read_fallbacks
+    if found is None:
+        found = _read_fallbacks(*rows.execute([(_FALLBACKS, [council.slug])]))
+    return [each for each in found if each.language_model.usable]
+
+
 def usable(person: Any, slug: str) -> Council | None:
-    """The council of this name, if this person may use it, read together with its seats: somebody waits."""
-    found, seats = rows.execute([_USABLE(person, slug), (_SEATS, [slug])])
+    """The council of this name, if this person may use it, read together with its line-up: somebody waits."""
+    found, seats, others = rows.execute([_USABLE(person, slug), (_SEATS, [slug]), (_FALLBACKS, [slug])])
     council = next(iter(rows.instances(Council, found.rows)), None)
     if council:
-        council.read_seats = _read_seats(seats)
+        council.read_seats, council.read_fallbacks = _read_seats(seats), _read_fallbacks(others)
     return council
 
 
@@ -114,6 +145,16 @@ def _read_seats(found: rows.Result) -> list[SeatRow]:
         (seat.language_model.provider,) = rows.instances(Provider, [row[_TO_PROVIDER:]])
         seats.append(seat)
     return seats
+
+
+def _read_fallbacks(found: rows.Result) -> list[Fallback]:
+    fallbacks = []
+    for row in found.rows:
+        (fallback,) = rows.instances(Fallback, [row[:_FALLBACKS_TO_MODEL]])
+        (fallback.language_model,) = rows.instances(LanguageModel, [row[_FALLBACKS_TO_MODEL:_FALLBACKS_TO_PROVIDER]])
+        (fallback.language_model.provider,) = rows.instances(Provider, [row[_FALLBACKS_TO_PROVIDER:]])
+        fallbacks.append(fallback)
+    return fallbacks
 
 
 def new_deliberation(
@@ -133,6 +174,9 @@ def new_deliberation(
         common=aliases.draw_labels(len(members), rng, avoid),
         nonce=secrets.token_hex(4),
         prompts=prompts.VERSION,
+        quorum=council.quorum,
+        grace_seconds=council.grace_seconds,
+        stage_seconds=council.stage_seconds,
     )
     snapshots = [snapshot(row.language_model) for row in [*members, chairman]]
     return Deliberation(
@@ -141,7 +185,18 @@ def new_deliberation(
         council_name=council.name,
         mode=mode,
         practice=any(each.practice for each in snapshots),
-        plan={**plan.as_json(), "models": [each._asdict() for each in snapshots]},
+        plan={
+            **plan.as_json(),
+            "models": [each._asdict() for each in snapshots],
+            "fallbacks": [
+                {
+                    "role": str(each.role),
+                    "model": snapshot(each.language_model)._asdict(),
+                    "fit": _fit(each.language_model, council),
+                }
+                for each in _fallbacks(council)
+            ],
+        },
     )
 
 
@@ -150,20 +205,40 @@ def model_of(stored: dict[str, Any], seat: int) -> ModelSnapshot:
     return ModelSnapshot(**stored["models"][seat])
 
 
+def stand_ins(stored: dict[str, Any], seat: Seat) -> Iterator[StandIn]:
+    """The fallback models of a stored plan for one seat, in order; its own model is none."""
+    role = SeatRow.Role.CHAIRMAN if seat.index == CHAIRMAN else SeatRow.Role.MEMBER
+    own = model_of(stored, seat.index).pk
+    for index, each in enumerate(stored.get("fallbacks", ())):
+        if each["role"] == role and each["model"]["pk"] != own:
+            yield StandIn(index, ModelSnapshot(**each["model"]), replace(seat, **each["fit"]))
+
+
+def stand_in_of(stored: dict[str, Any], index: int | None) -> dict[str, Any] | None:
+    """The snapshot of a stored plan's fallback model; None for None."""
+    return None if index is None else stored["fallbacks"][index]["model"]
+
+
 def _seat(row: SeatRow, index: int, council: Council) -> Seat:
-    model = row.language_model
-    # A model with little room still needs most of it for reading.
-    most = min(model.max_output or model.context, model.context // 3)
     return Seat(
         index=index,
         name=str(row),
-        context=model.context,
-        answer_tokens=min(council.answer_tokens, most),
-        review_tokens=min(council.review_tokens, most),
-        synthesis_tokens=min(council.synthesis_tokens, most),
         system_prompt=row.system_prompt,
         temperature=row.temperature,
-        json_schema=model.json_schema,
-        enumerate_ballots=model.provider.kind in _GRAMMAR_KINDS,
-        tokens_per_byte=model.tokens_per_byte,
+        **_fit(row.language_model, council),
     )
+
+
+def _fit(model: LanguageModel, council: Council) -> dict[str, Any]:
+    """What of a seat depends on its model."""
+    # A model with little room still needs most of it for reading.
+    most = min(model.max_output or model.context, model.context // 3)
+    return {
+        "context": model.context,
+        "answer_tokens": min(council.answer_tokens, most),
+        "review_tokens": min(council.review_tokens, most),
+        "synthesis_tokens": min(council.synthesis_tokens, most),
+        "json_schema": model.json_schema,
+        "enumerate_ballots": model.provider.kind in _GRAMMAR_KINDS,
+        "tokens_per_byte": model.tokens_per_byte,
+    }

@@ -21,13 +21,17 @@ MODELS: dict[Stage, type[Contribution]] = {
 
 @dataclass(slots=True, kw_only=True)
 class DeliberationRows:
-    """A deliberation and what its slots hold, members in their order. `cost`: of all its calls, in micro-dollars."""
+    """A deliberation and what its slots hold, members in their order. `cost`: of all its calls, in micro-dollars.
+
+    `unknown`: how many of them went out without its becoming known what came of them.
+    """
 
     deliberation: Deliberation
     answers: list[Answer] = field(default_factory=list)
     reviews: list[Review] = field(default_factory=list)
     synthesis: Synthesis | None = None
     cost: int | None = None
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +62,34 @@ def after(rows: Rows, change: Change) -> Rows:
     for begun in change.begun:
         stage = next(stage for stage, model in MODELS.items() if isinstance(begun[0], model))
         new = {Slot(stage, getattr(row, "seat", CHAIRMAN)): row for row in begun}
+        for slot in new.keys() & held.keys():
+            new[slot].earlier = held[slot].earlier
         held = {slot: row for slot, row in held.items() if slot.stage is not stage or _ended(row)}
         held = {**new, **held}
     for slot, values in change.slots:
         if not _ended(held[slot]):
-            held[slot] = _with(held[slot], {**values, "revision": change.revision})
+            held[slot] = with_values(held[slot], {**values, "revision": change.revision})
     known = [end.usage.cost for end in change.ends if end.usage and end.usage.cost is not None]
     in_order = sorted(held.items(), key=lambda each: each[0].seat)
     return replace(
         rows,
-        deliberation=_with(rows.deliberation, change.values),
+        deliberation=with_values(rows.deliberation, change.values),
         answers=[row for slot, row in in_order if slot.stage is Stage.ANSWERING],
         reviews=[row for slot, row in in_order if slot.stage is Stage.REVIEWING],
         synthesis=held.get(Slot(Stage.SYNTHESISING, CHAIRMAN)),
         cost=sum(known, rows.cost or 0) if known else rows.cost,
+        unknown=rows.unknown + sum(end.silent for end in change.ends),
+    )
+
+
+def in_rows(deliberation: Deliberation, slots: Mapping[Slot, Any]) -> DeliberationRows:
+    """A deliberation and its slots."""
+    in_order = sorted(slots.items(), key=lambda each: each[0].seat)
+    return DeliberationRows(
+        deliberation=deliberation,
+        answers=[row for slot, row in in_order if slot.stage is Stage.ANSWERING],
+        reviews=[row for slot, row in in_order if slot.stage is Stage.REVIEWING],
+        synthesis=slots.get(Slot(Stage.SYNTHESISING, CHAIRMAN)),
     )
 
 
@@ -90,7 +108,8 @@ def _ended(row: Contribution) -> bool:
 M = TypeVar("M", bound=Model)
 
 
-def _with(row: M, values: Mapping[str, Any]) -> M:
+def with_values(row: M, values: Mapping[str, Any]) -> M:
+    """A copy of the row that has these values, by column."""
     new = copy(row)
     for name, value in values.items():
         setattr(new, name, value.value if isinstance(value, Enum) else value)

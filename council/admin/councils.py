@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
@@ -15,11 +16,17 @@ from django.utils.translation import gettext_lazy
 
 from council import plans, rules
 from council.admin.parts import SlugOnce
-from council.models import Council, LanguageModel, Seat
+from council.models import Council, Fallback, LanguageModel, Seat
 
 
 class SeatFormSet(BaseInlineFormSet):
     """A line-up: at least two members that can be asked, and one chairman."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """With a name for the box that removes a seat."""
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].widget.attrs["aria-label"] = _("Remove")
 
     def clean(self) -> None:
         """Raises ValidationError with what is missing. A council that is switched off may be incomplete."""
@@ -86,8 +93,35 @@ class SeatInline(admin.TabularInline):
             case "system_prompt":
                 kwargs["widget"] = forms.Textarea(attrs={"rows": 3, "cols": 28})
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        # The heads of a table's columns are no labels.
+        field.widget.attrs["aria-label"] = str(field.label)
         if db_field.name == "language_model":
             # The catalogue is edited in its own place.
+            field.widget.can_add_related = field.widget.can_change_related = False
+            field.widget.can_delete_related = field.widget.can_view_related = False
+        return field
+
+
+class FallbackInline(admin.TabularInline):
+    """The models that are asked where a seat's own fails."""
+
+    model = Fallback
+    fields = ("role", "position", "language_model")
+    extra = 0
+    verbose_name_plural = gettext_lazy(
+        "fallback models: asked, in their order, in place of a member or a chairman whose own model failed"
+    )
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Models with their providers, read at once."""
+        if db_field.name == "language_model":
+            kwargs["queryset"] = LanguageModel.objects.select_related("provider")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """The catalogue is edited in its own place."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "language_model":
             field.widget.can_add_related = field.widget.can_change_related = False
             field.widget.can_delete_related = field.widget.can_view_related = False
         return field
@@ -113,11 +147,11 @@ class CouncilAdmin(SlugOnce):
     """Line-ups."""
 
     form = CouncilForm
-    inlines = (SeatInline,)
+    inlines = (SeatInline, FallbackInline)
     list_display = ("name", "members", "chairman", "usable", "enabled", "default")
     list_filter = ("enabled", "default", "groups")
     search_fields = ("name", "slug", "description", "seats__name", "seats__language_model__name")
-    filter_horizontal = ("groups",)
+    formfield_overrides = {models.ManyToManyField: {"widget": forms.CheckboxSelectMultiple}}
     fieldsets = (
         (None, {"fields": ("name", "slug", "description", "enabled", "default", "groups")}),
         (
@@ -125,6 +159,15 @@ class CouncilAdmin(SlugOnce):
             {
                 "fields": ("answer_tokens", "review_tokens", "synthesis_tokens"),
                 "description": gettext_lazy("In tokens. A model's own limit and room come before these."),
+            },
+        ),
+        (
+            gettext_lazy("How long to wait"),
+            {
+                "fields": ("quorum", "grace_seconds", "stage_seconds"),
+                "description": gettext_lazy(
+                    "For the whole council. How long one call may take is a matter of its model."
+                ),
             },
         ),
     )

@@ -39,7 +39,7 @@ class ProviderForm(forms.ModelForm):
 
     class Meta:
         model = Provider
-        fields = ("name", "slug", "kind", "enabled")
+        fields = ("name", "slug", "kind", "enabled", "concurrency")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,6 +124,7 @@ class ProviderAdmin(SlugOnce):
                     ),
                 },
             ),
+            (_("How much at a time"), {"fields": ("concurrency",)}),
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:

@@ -96,12 +96,13 @@ class CallAdmin(ReadOnly):
     """Every request to a provider, tests and titles too. Never what was asked or answered."""
 
     list_display = (
-        "sent",
+        "queued",
         "purpose",
         "model_name",
         "provider_name",
         "state",
         "outcome",
+        "waited",
         "first_after",
         "seconds",
         "input_tokens",
@@ -109,9 +110,9 @@ class CallAdmin(ReadOnly):
         "spent",
         "error",
     )
-    list_filter = ("outcome", "purpose", "language_model__provider", ModelFilter, "sent")
+    list_filter = ("state", "outcome", "purpose", "language_model__provider", ModelFilter, "queued")
     search_fields = ("model_name", "provider_name", "error", "generation")
-    ordering = ("-sent", "-pk")
+    ordering = ("-queued", "-pk")
     show_full_result_count = False
     fields = (
         "purpose",
@@ -123,24 +124,32 @@ class CallAdmin(ReadOnly):
         "outcome",
         "error",
         "generation",
+        "queued",
         "sent",
+        "waited",
         "first_after",
         "seconds",
         "input_tokens",
         "output_tokens",
         "estimated",
         "spent",
+        "fault",
     )
+
+    @admin.display(description=gettext_lazy("waited"), ordering=F("sent") - F("queued"))
+    def waited(self, call: Call) -> str | None:
+        """Seconds until it was sent: for its turn, or for another attempt. Empty: it never was."""
+        return f"{(call.sent - call.queued).total_seconds():.1f}" if call.sent else None
 
     @admin.display(description=gettext_lazy("first token"), ordering=F("first_token") - F("sent"))
     def first_after(self, call: Call) -> str | None:
         """Seconds until the first sign of life."""
-        return f"{(call.first_token - call.sent).total_seconds():.1f}" if call.first_token else None
+        return f"{(call.first_token - call.sent).total_seconds():.1f}" if call.first_token and call.sent else None
 
     @admin.display(description=gettext_lazy("seconds"), ordering=F("ended") - F("sent"))
     def seconds(self, call: Call) -> str | None:
         """How long it took in all."""
-        return f"{(call.ended - call.sent).total_seconds():.1f}" if call.ended else None
+        return f"{(call.ended - call.sent).total_seconds():.1f}" if call.ended and call.sent else None
 
     @admin.display(description=gettext_lazy("cost"), ordering="cost")
     def spent(self, call: Call) -> str | None:

@@ -1,13 +1,18 @@
 """The pipeline: collect answers, collect reviews, tally, synthesise.
 
-A plain coroutine over two functions. `ask(slot, request)` has a slot of the plan filled and returns its reply, however
-it ended; a slot that is already filled returns what is recorded, so that resuming after a crash is running `deliberate`
-again. `emit(event)` records the event and shows it. Neither raises for a seat that failed: one failure is never the
-end of the others.
+A plain coroutine over two functions. `ask(slot, prompt, patience)` has a slot of the plan filled and returns its reply,
+however it ended, with the prompt that fits the model asked; a slot that is already filled returns what is recorded, and
+makes no prompt, so that resuming after a crash is running `deliberate` again. `emit(event)` records the event and shows
+it. Neither raises for a seat that failed: one failure is never the end of the others. How long a stage waits is said by
+its patience, whose limit `ask` keeps to.
+
+It may also be carried out once more when one slot of it was emptied, to try that again: what was written before an
+answer came stays, is read by the answers that it saw, and the end says so.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from council.core import ballots, prompts, scoring
@@ -22,6 +27,7 @@ from council.core.events import (
     StandingsReady,
     SynthesisFinished,
 )
+from council.core.patience import NOT_WAITED_FOR, Patience
 from council.core.values import (
     CHAIRMAN,
     Answer,
@@ -41,9 +47,13 @@ from council.core.values import (
     Synthesis,
 )
 
-Ask = Callable[[Slot, Request], Awaitable[Reply]]
+Prompt = Callable[[Seat], Request]
+"""What fits a seat, be it with another model in it. Raises PromptTooLong."""
+Ask = Callable[[Slot, Prompt, Patience], Awaitable[Reply]]
 Emit = Callable[[Event], Awaitable[None]]
 T = TypeVar("T")
+
+_ANSWERABLE = {Outcome.COMPLETE, Outcome.TRUNCATED, Outcome.REFUSED, Outcome.FILTERED, Outcome.EMPTY}
 
 
 async def deliberate(plan: Plan, ask: Ask, emit: Emit) -> Status:
@@ -61,6 +71,8 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
     gaps = []
     if len(answers) < len(plan.members):
         gaps.append(f"{_names(a.seat for a in all_answers if not a.reply.usable)} did not answer.")
+    if cut := [each.seat for each in answers if _not_waited_for(each.reply)]:
+        gaps.append(f"{_names(cut)} had not come to an end, and the council did not wait any longer.")
     if plan.mode is Mode.ANSWERS:
         return _ended(gaps)
     if len(answers) == 1:
@@ -68,7 +80,9 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
         return _ended(gaps)
 
     reviews = await collect_reviews(plan, all_answers, answers, ask, emit)
-    failed = [each.seat for each in reviews if not each.reply.usable and _could_answer(all_answers[each.seat])]
+    failed = [
+        each.seat for each in reviews if not each.reply.usable and could_answer(all_answers[each.seat].reply.outcome)
+    ]
     if failed:
         gaps.append(f"{_names(failed)} did not review.")
     standings = scoring.standings(each.ballot for each in reviews)
@@ -77,6 +91,10 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
     synthesis = await synthesise(plan, answers, reviews, standings, ask=ask, emit=emit)
     if not synthesis.reply.usable:
         gaps.append("The chairman wrote no answer; the answers and reviews are all there.")
+    elif late := [each.seat for each in answers if each.seat not in synthesis.saw]:
+        gaps.append(f"The council's answer was written before {_names(late)} answered.")
+    elif _not_waited_for(synthesis.reply):
+        gaps.append("The chairman had not come to an end, and the council did not wait any longer.")
     return _ended(gaps)
 
 
@@ -89,13 +107,15 @@ async def collect_answers(plan: Plan, ask: Ask, emit: Emit) -> list[Answer]:
     """Stage 1: every member answers, all at once. In the order of the members."""
 
     async def one(seat: Seat) -> Answer:
-        reply = await _ask(ask, Slot(Stage.ANSWERING, seat.index), lambda: prompts.answer(plan, seat))
+        slot = Slot(Stage.ANSWERING, seat.index)
+        reply = await _ask(ask, slot, lambda seat: prompts.answer(plan, seat), patience)
         answer = Answer(seat.index, reply)
         await emit(AnswerFinished(answer))
         return answer
 
     await emit(StageStarted(Stage.ANSWERING, tuple(seat.index for seat in plan.members)))
-    return await _together(one(seat) for seat in plan.members)
+    with Patience(plan.quorum, plan.grace_seconds, plan.stage_seconds) as patience:
+        return await _together(one(seat) for seat in plan.members)
 
 
 async def collect_reviews(
@@ -107,20 +127,23 @@ async def collect_reviews(
     """
 
     async def one(seat: Seat) -> Review:
-        if _could_answer(all_answers[seat.index]):
+        if could_answer(all_answers[seat.index].reply.outcome):
             slot = Slot(Stage.REVIEWING, seat.index)
-            reply = await _ask(ask, slot, lambda: prompts.review(plan, seat, answers))
-            ballot = ballots.read(reply, prompts.reviewed(plan, seat.index, answers))
+            reply = await _ask(ask, slot, lambda seat: prompts.review(plan, seat, answers), patience)
+            saw = _saw(reply, answers)
+            seen = [each for each in answers if each.seat in saw]
+            ballot = ballots.read(reply, prompts.reviewed(plan, seat.index, seen))
         else:
             reason = "It could not answer, so it was not asked to review."
-            reply = Reply("", Outcome.FAILED, reason)
+            reply, saw = Reply("", Outcome.FAILED, reason), ()
             ballot = Ballot((), BallotState.ABSTAINED, reason)
-        review = Review(seat.index, reply, ballot)
+        review = Review(seat.index, reply, ballot, saw)
         await emit(ReviewFinished(review))
         return review
 
     await emit(StageStarted(Stage.REVIEWING, tuple(seat.index for seat in plan.members)))
-    return await _together(one(seat) for seat in plan.members)
+    with Patience(plan.quorum, plan.grace_seconds, plan.stage_seconds) as patience:
+        return await _together(one(seat) for seat in plan.members)
 
 
 async def synthesise(
@@ -135,18 +158,38 @@ async def synthesise(
     """Stage 3: the chairman writes the council's answer."""
     await emit(StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)))
     slot = Slot(Stage.SYNTHESISING, CHAIRMAN)
-    reply = await _ask(ask, slot, lambda: prompts.synthesis(plan, answers, reviews, standings))
-    synthesis = Synthesis(reply)
+
+    def prompt(seat: Seat) -> Request:
+        return prompts.synthesis(replace(plan, chairman=seat), answers, reviews, standings)
+
+    with Patience(seconds=plan.stage_seconds) as patience:
+        reply = await _ask(ask, slot, prompt, patience)
+    synthesis = Synthesis(reply, _saw(reply, answers))
     await emit(SynthesisFinished(synthesis))
     return synthesis
 
 
-async def _ask(ask: Ask, slot: Slot, prompt: Callable[[], Request]) -> Reply:
+def could_answer(outcome: Outcome) -> bool:
+    """Whether a member whose answer ended so is asked to review: it said something, if not an answer."""
+    return outcome in _ANSWERABLE
+
+
+async def _ask(ask: Ask, slot: Slot, prompt: Prompt, patience: Patience) -> Reply:
     try:
-        request = prompt()
+        reply = await ask(slot, prompt, patience)
     except PromptTooLong as error:
         return Reply("", Outcome.FAILED, str(error))
-    return await ask(slot, request)
+    if reply.usable:
+        patience.heard()
+    return reply
+
+
+def _saw(reply: Reply, answers: Sequence[Answer]) -> tuple[int, ...]:
+    return tuple(each.seat for each in answers) if reply.saw is None else reply.saw
+
+
+def _not_waited_for(reply: Reply) -> bool:
+    return reply.outcome is Outcome.TRUNCATED and reply.error.endswith(NOT_WAITED_FOR)
 
 
 def _fits(plan: Plan, seat: Seat) -> bool:
@@ -161,10 +204,6 @@ async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(each) for each in coroutines]
     return [task.result() for task in tasks]
-
-
-def _could_answer(answer: Answer) -> bool:
-    return answer.reply.outcome not in {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED}
 
 
 def _ended(gaps: Sequence[str]) -> Ended:

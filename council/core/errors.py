@@ -20,28 +20,63 @@ class Stale(CouncilError):
     """Another worker has taken this deliberation over."""
 
 
+class UnderWay(CouncilError):
+    """The council is still at work on this question. Wait for its answer or stop it, then try again."""
+
+
+class NotOffered(CouncilError):
+    """There is nothing to be tried again here."""
+
+
 class ProviderError(CouncilError):
     """The provider could not answer."""
 
     retry = False
+    """Whether another attempt is worth while; a provider may say so itself (`x-should-retry`)."""
+
+    after: float | None = None
+    """Seconds that the provider asks to wait first (`Retry-After`)."""
+
+    fault = False
+    """Whether it tells against how the model does just now; what is wrong with the request or the key does not."""
+
+    sent = True
+    """Whether the request may have gone out."""
 
 
 class Unreachable(ProviderError):
     """The provider cannot be reached. Check its base address, and that it is up."""
 
-    retry = True
+    retry = fault = True
+    sent = False
 
 
 class ProviderGone(ProviderError):
     """The provider has been removed or switched off."""
+
+    sent = False
+
+
+class LeftAlone(ProviderError):
+    """The model failed too often just now, and is left alone for a moment."""
+
+    sent = False
 
 
 class WrongKey(ProviderError):
     """The provider refused the API key. An administrator can correct it in the admin, under Providers."""
 
 
+class UnusableKey(WrongKey):
+    """The API key holds characters that no key has. An administrator can enter it again."""
+
+    sent = False
+
+
 class UnreadableKey(ProviderError):
     """The provider's API key cannot be read. An administrator can enter it again."""
+
+    sent = False
 
 
 class NoCredit(ProviderError):
@@ -67,31 +102,31 @@ class ContextExceeded(Rejected):
 class RateLimited(ProviderError):
     """The provider is asked too often just now. Try again in a moment."""
 
-    retry = True
-
-    def __init__(self, message: str = "", after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
+    retry = fault = True
 
 
 class ServerFailed(ProviderError):
     """The provider failed on its side."""
 
-    retry = True
+    retry = fault = True
 
 
 class NotTheProtocol(ProviderError):
     """What came back is not the OpenAI-compatible protocol. Check the provider's base address."""
 
+    fault = True
+
 
 class HungUp(ProviderError):
     """The provider closed the connection without an answer."""
 
-    retry = True
+    retry = fault = True
 
 
 class BrokeOff(ProviderError):
     """The stream broke off before the end."""
+
+    fault = True
 
 
 class TooSlow(ProviderError):

@@ -5,7 +5,7 @@ Text that grows is no event: it comes too often, and goes from the call to whoev
 
 from dataclasses import dataclass
 
-from council.core.values import Answer, Review, Stage, Standing, Status, Synthesis
+from council.core.values import Answer, Review, Slot, Stage, Standing, Status, Synthesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,14 @@ class StageStarted:
 
     stage: Stage
     seats: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StandInAsked:
+    """A slot's model failed, and one of the plan's fallback models is asked in its place: it begins afresh."""
+
+    slot: Slot
+    stand_in: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +60,4 @@ class Ended:
     reason: str = ""
 
 
-Event = StageStarted | AnswerFinished | ReviewFinished | StandingsReady | SynthesisFinished | Ended
+Event = StageStarted | StandInAsked | AnswerFinished | ReviewFinished | StandingsReady | SynthesisFinished | Ended

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import orjson
+
+T = TypeVar("T")
 
 CHAIRMAN = -1
 
@@ -45,6 +47,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """It was sent, and whoever would have heard its end was lost. No reply has it: it is of calls alone."""
 
 
 class BallotState(StrEnum):
@@ -112,12 +116,18 @@ class ReviewOrder:
     labels: tuple[str, ...]
 
 
+def _known(kind: type[T], stored: Mapping[str, Any]) -> T:
+    """A value without what a later release stored with it: that one may run beside this one, or be taken back."""
+    return kind(**{name: value for name, value in stored.items() if name in kind.__match_args__})  # type: ignore[attr-defined]  # a dataclass
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a deliberation will do, settled before it begins.
 
     `orders` has one entry a member. `common` are the labels, by seat, under which the chairman reads. `nonce` marks
-    off the text of others in prompts.
+    off the text of others in prompts. `quorum` usable answers, and as many reviews, are enough (None: all); the others
+    then have `grace_seconds` left. No stage takes longer than `stage_seconds`.
     """
 
     question: str
@@ -129,6 +139,13 @@ class Plan:
     common: tuple[str, ...]
     nonce: str
     prompts: int
+    quorum: int | None = None
+    grace_seconds: int = 30
+    stage_seconds: int = 900
+
+    def seat(self, index: int) -> Seat:
+        """A member's seat by its place, or the CHAIRMAN's."""
+        return self.chairman if index == CHAIRMAN else self.members[index]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for storing."""
@@ -137,17 +154,19 @@ class Plan:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The plan that `as_json` gave."""
+        """The plan that `as_json` gave; one of an earlier release says nothing of how long to wait."""
+        waits = {name: stored[name] for name in ("quorum", "grace_seconds", "stage_seconds") if name in stored}
         return cls(
             question=stored["question"],
-            history=tuple(Exchange(**each) for each in stored["history"]),
+            history=tuple(_known(Exchange, each) for each in stored["history"]),
             mode=Mode(stored["mode"]),
-            members=tuple(Seat(**each) for each in stored["members"]),
-            chairman=Seat(**stored["chairman"]),
+            members=tuple(_known(Seat, each) for each in stored["members"]),
+            chairman=_known(Seat, stored["chairman"]),
             orders=tuple(ReviewOrder(tuple(each["seats"]), tuple(each["labels"])) for each in stored["orders"]),
             common=tuple(stored["common"]),
             nonce=stored["nonce"],
             prompts=stored["prompts"],
+            **waits,
         )
 
 
@@ -173,12 +192,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a slot was filled: the text that came, how it ended, and words where it did not end well."""
+    """How a slot was filled: the text that came, how it ended, and words where it did not end well.
+
+    `stand_in`: which of the plan's fallback models it is of, None for the seat's own. `saw`: of one that is recorded
+    already, the seats whose answers it was written about (None: those there are now). `kept`: it is what the slot had
+    before it was tried again, which brought nothing better.
+    """
 
     text: str
     outcome: Outcome
     error: str = ""
     usage: Usage | None = None
+    stand_in: int | None = None
+    saw: tuple[int, ...] | None = None
+    kept: bool = False
 
     @property
     def usable(self) -> bool:
@@ -220,11 +247,12 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A member's review of all answers, and the ballot read from it."""
+    """A member's review, the ballot read from it, and the seats whose answers it saw."""
 
     seat: int
     reply: Reply
     ballot: Ballot
+    saw: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +267,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """The council's answer."""
+    """The council's answer, and the seats whose answers the chairman saw."""
 
     reply: Reply
+    saw: tuple[int, ...] = ()

@@ -5,10 +5,12 @@ and no later change of a roster changes it. Its rows are written by `council.rec
 """
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from council.core.values import Outcome
@@ -57,6 +59,9 @@ class Deliberation(models.Model):
     revision = models.PositiveIntegerField(default=0)
     layout = models.PositiveIntegerField(default=0, help_text=_("The revision at which stage or status last changed."))
     cancel_requested = models.BooleanField(default=False)
+    retry = models.JSONField(
+        null=True, help_text=_("Where a slot was tried again: which one at last, and how things stood before that.")
+    )
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
@@ -85,9 +90,19 @@ class Deliberation(models.Model):
         return question
 
     @property
+    def retried(self) -> bool:
+        """A slot of it was tried again, or is just being."""
+        return self.retry is not None
+
+    @property
+    def began(self) -> datetime:
+        """When it was asked; later by as long as it had ended before a slot was tried again."""
+        return self.created + timedelta(seconds=self.retry["idle"] if self.retry else 0)
+
+    @property
     def elapsed(self) -> timedelta | None:
-        """From the question to the end; None while it goes on."""
-        return self.finished - self.created if self.finished else None
+        """From the question to the end, without the time in which nothing went on; None while it does."""
+        return self.finished - self.began if self.finished else None
 
 
 class Contribution(models.Model):
@@ -112,6 +127,12 @@ class Contribution(models.Model):
     output_tokens = models.PositiveIntegerField(null=True)
     cost = models.PositiveBigIntegerField(null=True, help_text=_("Micro-dollars."))
     estimated = models.BooleanField(default=False, help_text=_("The provider told no usage; tokens are estimated."))
+    stand_in = models.PositiveSmallIntegerField(
+        null=True, help_text=_("Which of the plan's fallback models was asked in place of the seat's own, from 0.")
+    )
+    earlier = models.JSONField(
+        null=True, help_text=_("While it is tried again: what it had, which stays unless something better comes.")
+    )
 
     class Meta:
         abstract = True
@@ -148,6 +169,7 @@ class Review(Contribution):
     ballot_state = models.CharField(max_length=10, choices=BallotState, blank=True)
     ballot = models.JSONField(default=list, help_text=_("Groups of seats, best first; a group is a tie."))
     ballot_reason = models.TextField(blank=True)
+    saw = models.JSONField(null=True, help_text=_("The seats whose answers it was written about; none for one of old."))
 
     class Meta:
         ordering = ("seat",)
@@ -158,13 +180,14 @@ class Synthesis(Contribution):
     """The council's answer, written by the chairman."""
 
     deliberation = models.OneToOneField(Deliberation, on_delete=models.CASCADE, related_name="synthesis")
+    saw = models.JSONField(null=True, help_text=_("The seats whose answers it was written from; none for one of old."))
 
     class Meta:
         verbose_name_plural = "syntheses"
 
 
 class Call(models.Model):
-    """One attempt at one request to a provider, written before it is sent."""
+    """One attempt at one request to a provider, written before it is sent. Without `sent` it never went out."""
 
     class Purpose(models.TextChoices):
         ANSWER = "answer", _("answer")
@@ -174,6 +197,7 @@ class Call(models.Model):
         TEST = "test", _("test call")
 
     class State(models.TextChoices):
+        QUEUED = "queued", _("waiting")
         SENT = "sent", _("sent")
         ENDED = "ended", _("ended")
 
@@ -181,24 +205,35 @@ class Call(models.Model):
     purpose = models.CharField(max_length=10, choices=Purpose)
     seat = models.PositiveSmallIntegerField(null=True)
     fence = models.PositiveIntegerField(default=0)
-    language_model = models.ForeignKey(LanguageModel, null=True, on_delete=models.SET_NULL, related_name="calls")
+    # Indexed together with the time, below.
+    language_model = models.ForeignKey(
+        LanguageModel, null=True, on_delete=models.SET_NULL, related_name="calls", db_index=False
+    )
     model_name = models.CharField(max_length=200)
     provider_name = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=State, default=State.SENT)
     outcome = models.CharField(max_length=10, choices=[(each.value, each.value) for each in Outcome], blank=True)
     error = models.TextField(blank=True)
     generation = models.CharField(max_length=200, blank=True, help_text=_("The provider's own id of the answer."))
-    sent = models.DateTimeField()
+    # The database knows it too: workers of the release before write rows without it.
+    queued = models.DateTimeField(default=timezone.now, db_default=Now())
+    sent = models.DateTimeField(null=True)
     first_token = models.DateTimeField(null=True)
     ended = models.DateTimeField(null=True)
     input_tokens = models.PositiveIntegerField(null=True)
     output_tokens = models.PositiveIntegerField(null=True)
     cost = models.PositiveBigIntegerField(null=True, help_text=_("Micro-dollars."))
     estimated = models.BooleanField(default=False)
+    fault = models.BooleanField(
+        null=True, help_text=_("Whether it tells against the model; empty where it says nothing of how the model does.")
+    )
 
     class Meta:
-        ordering = ("sent", "pk")
-        indexes = [models.Index(fields=("sent", "id"), name="call_sent")]
+        ordering = ("queued", "pk")
+        indexes = [
+            models.Index(fields=("queued", "id"), name="call_queued"),
+            models.Index(fields=("language_model", "queued"), name="call_of_model"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_purpose_display()} by {self.model_name}"

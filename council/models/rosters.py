@@ -37,6 +37,16 @@ class Provider(models.Model):
         help_text=_("The environment variable that a roster's file takes the key from."),
     )
     enabled = models.BooleanField(default=True, help_text=_("Off: no model of this provider is asked anything."))
+    concurrency = models.PositiveIntegerField(
+        _("calls at a time"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text=_(
+            "How many calls this provider is sent at the same time, by all workers together; further ones wait for "
+            "their turn. Empty: as many as come. A server of your own often answers few at a time."
+        ),
+    )
 
     class Meta:
         ordering = ("name",)
@@ -159,11 +169,40 @@ class Council(models.Model):
     synthesis_tokens = models.PositiveIntegerField(
         default=4000, validators=[MinValueValidator(16)], help_text=_("The most tokens of the council's answer.")
     )
+    quorum = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_(
+            "How many answers are enough: with 3 of 5, the council goes on without the two slowest, once they have had"
+            " the time below. As many reviews are enough. Empty: it waits for all."
+        ),
+    )
+    grace_seconds = models.PositiveIntegerField(
+        default=30,
+        db_default=30,
+        help_text=_(
+            "Once enough have answered, the others have this many seconds left. What they have written by then counts,"
+            " marked as cut off."
+        ),
+    )
+    stage_seconds = models.PositiveIntegerField(
+        default=900,
+        db_default=900,
+        validators=[MinValueValidator(1)],
+        help_text=_(
+            "The longest that answering, reviewing or writing the council's answer may take, each for itself, in"
+            " seconds. Then it goes on with what there is."
+        ),
+    )
 
     objects = CouncilQuerySet.as_manager()
 
     read_seats: "list[Seat] | None" = None
     """Its seats in order with their models, where they were read together with it."""
+
+    read_fallbacks: "list[Fallback] | None" = None
+    """Its fallback models in order, where they were read together with it."""
 
     class Meta:
         ordering = ("-default", "name")
@@ -198,3 +237,28 @@ class Seat(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.language_model.name
+
+
+class Fallback(models.Model):
+    """A model that is asked in place of a seat whose own model failed: any member's, or the chairman's."""
+
+    council = models.ForeignKey(Council, on_delete=models.CASCADE, related_name="fallbacks")
+    role = models.CharField(
+        _("in place of"),
+        max_length=10,
+        choices=[(Seat.Role.MEMBER, _("a member")), (Seat.Role.CHAIRMAN, _("the chairman"))],
+        default=Seat.Role.MEMBER,
+    )
+    position = models.PositiveSmallIntegerField(default=0, help_text=_("They are tried in this order."))
+    language_model = models.ForeignKey(LanguageModel, on_delete=models.PROTECT, related_name="fallbacks")
+
+    class Meta:
+        verbose_name = _("fallback model")
+        verbose_name_plural = _("fallback models")
+        ordering = ("position", "pk")
+        constraints = [
+            models.UniqueConstraint(fields=("council", "role", "language_model"), name="one_fallback_a_model")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.language_model)

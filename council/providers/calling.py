@@ -1,8 +1,9 @@
-"""One place for deadlines and for the retry: a request, until its reply has ended.
+"""One place for deadlines and for retries: a request, until its reply has ended.
 
-Only what fails before the first byte is tried again, once. A provider that refuses a JSON schema is asked again
-without one; the prompt describes the form in words as well. Each attempt is announced before it is sent and
-reported when it ends, so that the caller can keep a row for it.
+Only what fails before the first byte is tried again, as often as the rules (`policy`) say, and what was sent and
+stayed silent once. A provider that refuses a JSON schema is asked again without one; the prompt describes the form in
+words as well. Each attempt is announced before it is sent and reported when it ends, so that the caller can keep a row
+for it.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 import stamina
@@ -19,11 +20,10 @@ from council.core import errors
 from council.core.values import Outcome, Request
 from council.providers import chat
 from council.providers.chat import Endpoint, Piece
+from council.providers.policy import Policy
 
 TEXT_CHARACTERS = 2_000_000
 REFUSAL_CHARACTERS = 500
-ATTEMPTS = 2
-LONGEST_WAIT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,11 @@ class Deadlines:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one attempt brought. `pieces` counts parts of text and thinking. Texts are kept as parts until asked for."""
+    """What one attempt brought. `pieces` counts parts of text and thinking. Texts are kept as parts until asked for.
+
+    `sent`: it may have reached the provider. `fault`: whether it tells against how the model does; None where it tells
+    nothing of that.
+    """
 
     parts: list[str] = field(default_factory=list)
     characters: int = 0
@@ -47,6 +51,8 @@ class Attempt:
     finish: Outcome | None = None
     error: str = ""
     outcome: Outcome = Outcome.FAILED
+    sent: bool = False
+    fault: bool | None = None
     generation: str = ""
     usage: dict[str, Any] | None = None
     first_token: float | None = None
@@ -57,11 +63,21 @@ class Attempt:
         return "".join(self.parts)
 
 
+class Way(NamedTuple):
+    """Where an attempt goes, and the rules for it."""
+
+    endpoint: Endpoint
+    policy: Policy
+
+
 class Observer(Protocol):
     """Who is told of a call: before an attempt is sent, at each piece, and when the attempt has ended."""
 
-    async def sending(self) -> Endpoint:
-        """An attempt is about to be sent; says where to. Raises a ProviderError where there is nowhere to send it."""
+    async def sending(self) -> Way:
+        """An attempt is about to be sent; says where to. Raises a ProviderError where there is nowhere to send it.
+
+        It returns when the attempt may go out, which may take its time.
+        """
 
     def grew(self, text: str) -> None:
         """A piece came, of thinking where it has no text. Called on the loop, for every piece."""
@@ -71,21 +87,30 @@ class Observer(Protocol):
 
 
 async def call(
-    transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer
+    transport: httpx.AsyncBaseTransport,
+    request: Request,
+    deadlines: Deadlines,
+    observer: Observer,
+    *,
+    repeats: int = 1,
 ) -> Attempt:
     """Ask until there is a reply or nothing more to try, and return the last attempt; its outcome says how it went.
 
+    `repeats`: how often what was sent and stayed silent may be repeated, if the rules allow it; it may have been
+    carried out.
+
     Raises CancelledError alone, after the attempt under way was reported with what had come.
     """
+    tries = _Tries(repeats)
 
     async def tried() -> Attempt:
         nonlocal request
         try:
-            return await _once(transport, request, deadlines, observer)
+            return await _once(transport, request, deadlines, observer, tries)
         except errors.SchemaRefused:
             # For good: the attempts that follow go without it too.
             request = replace(request, schema=None)
-            return await _once(transport, request, deadlines, observer)
+            return await _once(transport, request, deadlines, observer, tries)
 
     # Nearly every first attempt is the last. What a retry needs is a seventh of the work that a call is to us, and
     # where members are asked together each waits for that of the others.
@@ -96,7 +121,7 @@ async def call(
     attempt = failed.attempt  # for the type checker alone: a retry gives another, or raises
     try:
         async for retrying in stamina.retry_context(
-            on=_wait_before_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
+            on=_wait_before_retry, attempts=None, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
         ):
             with retrying:
                 if retrying.num == 1:
@@ -107,11 +132,29 @@ async def call(
     return attempt
 
 
+@dataclass(slots=True)
+class _Tries:
+    """What a call has been through: attempts that failed before their first byte; `repeats` that it has left."""
+
+    repeats: int
+    failed: int = 0
+
+    def another(self, policy: Policy) -> bool:
+        """Whether there is another attempt after one that failed."""
+        self.failed += 1
+        return self.failed < policy.attempts
+
+    def repeat(self, policy: Policy) -> bool:
+        """Whether what stayed silent is sent again."""
+        self.repeats = min(self.repeats, policy.repeats) - 1
+        return self.repeats >= 0
+
+
 class _Retry(Exception):
     """The attempt failed before its first byte, and may be tried again after `wait` seconds (None: as usual)."""
 
     def __init__(self, attempt: Attempt, wait: float | None) -> None:
-        super().__init__(attempt.error)
+        super().__init__(attempt.outcome)  # without the provider's words: stamina logs it
         self.attempt = attempt
         self.wait = wait
 
@@ -123,36 +166,63 @@ def _wait_before_retry(error: Exception) -> bool | float:
 
 
 async def _once(
-    transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer
+    transport: httpx.AsyncBaseTransport, request: Request, deadlines: Deadlines, observer: Observer, tries: _Tries
 ) -> Attempt:
     """One attempt, reported to its end. Raises SchemaRefused, and _Retry where another is worth while."""
-    attempt, endpoint = Attempt(), None
+    attempt, way = Attempt(), None
+    again: _Retry | None = None
     try:
-        endpoint = await observer.sending()
+        way = await observer.sending()
+        attempt.sent = True
         async with asyncio.timeout(deadlines.call):
-            async with aclosing(chat.stream(transport, endpoint, request)) as pieces:
+            async with aclosing(chat.stream(transport, way.endpoint, request, way.policy.connect)) as pieces:
                 await _read(pieces, attempt, deadlines, observer)
         _conclude(attempt)
     except TimeoutError:
-        attempt.error = attempt.error or f"It was not done after {deadlines.call:.0f} seconds."
-        attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
+        if way is None:
+            raise
+        again = _too_late(attempt, deadlines, way.policy, tries)
     except errors.SchemaRefused:
         attempt.error = "The provider does not take a JSON schema; it was asked again without."
         await observer.ended(attempt)
         raise
     except errors.ProviderError as error:
-        attempt.error = chat.without_key(str(error), endpoint) if endpoint else str(error)
-        attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
-        wait = error.after if isinstance(error, errors.RateLimited) else None
-        if error.retry and attempt.first_token is None and (wait or 0.0) <= LONGEST_WAIT:
-            await observer.ended(attempt)
-            raise _Retry(attempt, wait) from error
+        again = _failed(attempt, error, way, tries)
     except asyncio.CancelledError:
         attempt.outcome, attempt.error = Outcome.CANCELLED, "Stopped."
         await asyncio.shield(observer.ended(attempt))
         raise
     await observer.ended(attempt)
+    if again:
+        raise again
     return attempt
+
+
+def _too_late(attempt: Attempt, deadlines: Deadlines, policy: Policy, tries: _Tries) -> _Retry | None:
+    """A deadline has passed. What was sent and stayed silent may have been carried out: that is said."""
+    attempt.error = attempt.error or f"It was not done after {deadlines.call:.0f} seconds."
+    attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
+    attempt.fault = True
+    if attempt.first_token is not None:
+        return None
+    attempt.error += " Whether the provider carried it out, and bills it, is not known."
+    if not tries.repeat(policy):
+        return None
+    attempt.error += " It was asked once more."
+    return _Retry(attempt, None)
+
+
+def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, tries: _Tries) -> _Retry | None:
+    attempt.error = chat.without_key(str(error), way.endpoint) if way else str(error)
+    attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
+    attempt.sent = attempt.sent and error.sent
+    attempt.fault = error.fault or None
+    if way is None or not error.retry or attempt.first_token is not None:
+        return None
+    if (error.after or 0.0) > way.policy.longest_wait:
+        attempt.error += f" It asks to wait {error.after:,.0f} seconds, which is longer than this site waits."
+        return None
+    return _Retry(attempt, error.after) if tries.another(way.policy) else None
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:
@@ -236,11 +306,12 @@ class _Patience:
 
 
 def _conclude(attempt: Attempt) -> None:
-    """The end of a stream is not success: a finish reason is."""
+    """The end of a stream is not success: a finish reason is. What is finished tells nothing against the model."""
+    attempt.fault = False
     if attempt.refusal and not attempt.characters:
         attempt.outcome, attempt.error = Outcome.REFUSED, f"The model declined: {attempt.refusal}"
     elif attempt.finish is None:
-        attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.FAILED
+        attempt.outcome, attempt.fault = Outcome.TRUNCATED if attempt.characters else Outcome.FAILED, True
         attempt.error = "The stream ended without saying that it was finished."
     elif attempt.finish is Outcome.FILTERED:
         attempt.outcome, attempt.error = Outcome.FILTERED, "The provider's content filter stopped the answer."

@@ -8,11 +8,15 @@ cookies, redirects and authentication no provider wants and each call, and each 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from math import isnan
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -29,7 +33,9 @@ CONNECTIONS = 2000
 """To all providers together; more calls than that wait for a place."""
 ERROR_BYTES = 20_000
 SECRET_CHARACTERS = 8
+_HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
 DRAIN_SECONDS = 0.5
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _FINISHES = {
     "stop": Outcome.COMPLETE,
@@ -75,17 +81,60 @@ class Piece:
 def new_transport() -> httpx.AsyncBaseTransport:
     """The one transport of a process, with the connections that it keeps; use it as an async context manager.
 
-    Deadlines are the caller's; redirects are never followed. It asks providers directly: a proxy named by the
-    environment is not used.
+    Deadlines are the caller's; redirects are never followed. Proxies are those that the environment names.
     """
+    proxies = getproxies()
+    return _ByProxy(proxies) if proxies.keys() & {"http", "https", "all"} else _transport()
+
+
+def _transport(proxy: httpx.Proxy | None = None) -> AiohttpTransport:
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60, ssl=transport.ssl_context)
         # What a provider sets for one key must not go along with another.
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-    transport = AiohttpTransport(client=session)
+    transport = AiohttpTransport(client=session, proxy=proxy)
     return transport
+
+
+def _proxy(address: str) -> httpx.Proxy:
+    """A proxy; who signs in to it stands in a header, which aiohttp gives its right name on the way."""
+    proxy = httpx.Proxy(address)
+    if proxy.auth is None:
+        return proxy
+    user, password = proxy.auth
+    return httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(user, password)})
+
+
+class _ByProxy(httpx.AsyncBaseTransport):
+    """Sends each request by the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name for it, unless NO_PROXY does.
+
+    What runs on this machine is asked directly.
+    """
+
+    def __init__(self, proxies: Mapping[str, str]) -> None:
+        self._proxies = proxies
+        self._ways: dict[str, AiohttpTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it."""
+        proxy = self._proxy_to(request.url)
+        if proxy not in self._ways:
+            self._ways[proxy] = _transport(_proxy(proxy) if proxy else None)
+        return await self._ways[proxy].handle_async_request(request)
+
+    def _proxy_to(self, url: httpx.URL) -> str:
+        """The address of the proxy; empty for none. Raises ValueError for one that is no address."""
+        if url.host in _LOOPBACK or proxy_bypass(url.host):
+            return ""
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all") or ""
+        return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        for each in self._ways.values():
+            await each.aclose()
 
 
 def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -120,22 +169,25 @@ def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
 def headers(endpoint: Endpoint) -> dict[str, str]:
     """The headers of a request; without a key none is sent (local servers want none).
 
-    Raises WrongKey for one that no header can carry, before an error of httpx can quote it.
+    Raises UnusableKey for one that no header can carry, before an error of httpx can quote it.
     """
     if not endpoint.api_key:
         return {}
     if not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
-        raise errors.WrongKey("The API key holds characters that no key has. An administrator can enter it again.")
+        raise errors.UnusableKey
     return {"Authorization": f"Bearer {endpoint.api_key}"}
 
 
 async def stream(
-    transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request
+    transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request, connect: float = CONNECT_SECONDS
 ) -> AsyncGenerator[Piece, None]:
-    """Send the request and yield the reply as it comes. Raises a ProviderError, never anything of httpx."""
+    """Send the request and yield the reply as it comes; to connect may take `connect` seconds.
+
+    Raises a ProviderError, never anything of httpx.
+    """
     begun = False
     try:
-        async with aclosing(await _send(transport, endpoint, request)) as response:
+        async with aclosing(await _send(transport, endpoint, request, connect)) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
                 raise await failure(response, with_schema=request.schema is not None)
@@ -161,9 +213,11 @@ async def stream(
         raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
 
 
-async def _send(transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request) -> httpx.Response:
+async def _send(
+    transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request, connect: float
+) -> httpx.Response:
     try:
-        return await transport.handle_async_request(_http(endpoint, request))
+        return await transport.handle_async_request(_http(endpoint, request, connect))
     except ValueError as error:  # an address that looks like one and cannot be used
         raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
 
@@ -174,7 +228,7 @@ def _address(base_url: str) -> httpx.URL:
     return httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
 
 
-def _http(endpoint: Endpoint, request: Request) -> httpx.Request:
+def _http(endpoint: Endpoint, request: Request, connect: float) -> httpx.Request:
     return httpx.Request(
         "POST",
         _address(endpoint.base_url),
@@ -185,7 +239,7 @@ def _http(endpoint: Endpoint, request: Request) -> httpx.Request:
             "Accept-Encoding": "identity",  # a packed stream may be held back until there is enough to pack
             **headers(endpoint),
         },
-        extensions={"timeout": {"connect": CONNECT_SECONDS}},
+        extensions={"timeout": {"connect": connect}},
     )
 
 
@@ -207,7 +261,7 @@ async def _drain(events: AsyncGenerator[Any, None]) -> None:
 def _not_begun(error: Exception, base_url: str) -> errors.ProviderError:
     """What it means that nothing came back."""
     # The transport calls these a timeout too. Often the connection was kept too long, and just then closed.
-    if isinstance(error.__cause__, aiohttp.ServerDisconnectedError) or type(error.__cause__) is aiohttp.ClientOSError:
+    if isinstance(error.__cause__, _HUNG_UP) or type(error.__cause__) is aiohttp.ClientOSError:
         return errors.HungUp()
     # What it has no name for in httpx: an answer that is not HTTP.
     if isinstance(error, aiohttp.ClientError):
@@ -290,7 +344,19 @@ async def failure(response: httpx.Response, *, with_schema: bool = False) -> err
 
 
 def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False) -> errors.ProviderError:
-    """What an answer that is not 200 means, in the provider's own words where it has some."""
+    """What an answer that is not 200 means, in the provider's own words where it has some.
+
+    What it says of another attempt is taken up: `x-should-retry`, as OpenAI's servers send it, and `Retry-After`.
+    """
+    error = _meaning(response, body, with_schema=with_schema)
+    error.after = _seconds(response.headers.get("retry-after"))
+    told = response.headers.get("x-should-retry", "").strip().lower()
+    if told in {"true", "false"}:
+        error.retry = told == "true"
+    return error
+
+
+def _meaning(response: httpx.Response, body: bytes, *, with_schema: bool) -> errors.ProviderError:
     try:
         said = _words(json.loads(body).get("error"))
     except (ValueError, AttributeError, RecursionError):
@@ -306,9 +372,7 @@ def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False)
         case 408 | 409 | 425:
             return errors.ServerFailed(f"The provider asks to try again (HTTP {response.status_code}).{told}")
         case 429:
-            return errors.RateLimited(
-                f"The provider is asked too often just now.{told}", _seconds(response.headers.get("retry-after"))
-            )
+            return errors.RateLimited(f"The provider is asked too often just now.{told}")
         case status if 300 <= status < 400:
             return errors.NotTheProtocol(
                 "The provider's address redirects elsewhere, which is not followed. Put the final address in."
@@ -340,7 +404,16 @@ def _words(error: object) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
+    """What a Retry-After says: seconds, or a moment. None for what says neither."""
+    if not value:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        # A date of HTTP is in GMT, whether it says so or not.
+        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return None if isnan(seconds) else max(0.0, seconds)

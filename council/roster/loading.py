@@ -17,13 +17,14 @@ from django.db.models.functions import Cast, Concat
 
 from council import rules
 from council.core.aliases import letter
-from council.models import Council, LanguageModel, Provider, Seat
+from council.models import Council, Fallback, LanguageModel, Provider, Seat
 from council.roster import values
 from council.roster.applying import Change, check, differing, put, save, whole
 from council.roster.reading import Entry, Mistakes, read
 from council.roster.values import CHAIRMAN, WORDS
 
 KEY = "API key"
+FALLBACKS = {"fallbacks": Seat.Role.MEMBER, "chairman_fallbacks": Seat.Role.CHAIRMAN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +205,13 @@ def _council(
     for name in said["groups"]:
         check(Group(name=name), entry, mistakes, key="groups")
     said["seats"] = _seats(entry, said, mistakes)
-    for key, slugs in (("members", said["members"]), ("chairman", filter(None, [said["chairman"]]))):
-        for slug in dict.fromkeys(slugs):
+    for key in ("members", "chairman", *FALLBACKS):
+        for slug in dict.fromkeys(filter(None, [said[key]] if key == "chairman" else said[key])):
             if slug not in models:
                 mistakes.add(_unknown("model", slug), entry, key)
+    for key in FALLBACKS:
+        if len(set(said[key])) < len(said[key]):
+            mistakes.add("A model stands here twice.", entry, key)
     if said["default"] and not said["enabled"]:
         mistakes.add("The default council must be enabled.", entry, "default")
     if said["enabled"] and models.keys() >= {*said["members"], *filter(None, [said["chairman"]])}:
@@ -238,6 +242,13 @@ def _save_council(row: Council, before: dict[str, Any], said: dict[str, Any], mo
     save(row, "councils")
     if said["groups"] != before.get("groups"):
         row.groups.set([Group.objects.get_or_create(name=name)[0] for name in said["groups"]])
+    if any(said[key] != before.get(key, []) for key in FALLBACKS):
+        row.fallbacks.all().delete()
+        Fallback.objects.bulk_create(
+            Fallback(council=row, role=role, position=place, language_model=models[slug])
+            for key, role in FALLBACKS.items()
+            for place, slug in enumerate(said[key])
+        )
     if all(said[key] == before.get(key) for key in ("members", "chairman", "seats")):
         return
     row.seats.all().delete()

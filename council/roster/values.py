@@ -15,7 +15,7 @@ CHAIRMAN = "chairman"
 # The keys of each kind, in the order in which they are written. Those of NAMED are always written where there is a
 # value, the others where it is not the default.
 FIELDS: dict[str, tuple[str, ...]] = {
-    "providers": ("slug", "name", "kind", "base_url", "api_key_env", "enabled"),
+    "providers": ("slug", "name", "kind", "base_url", "api_key_env", "enabled", "concurrency"),
     "models": (
         "slug",
         "provider",
@@ -48,6 +48,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "answer_tokens",
         "review_tokens",
         "synthesis_tokens",
+        "fallbacks",
+        "chairman_fallbacks",
+        "quorum",
+        "grace_seconds",
+        "stage_seconds",
         "seats",
     ),
     "seats": ("seat", "name", "system_prompt", "temperature"),
@@ -82,10 +87,18 @@ _OTHERS: dict[tuple[str, str], tuple[type, Any]] = {
     ("councils", "members"): (list, []),
     ("councils", "chairman"): (str, ""),
     ("councils", "groups"): (list, []),
+    ("councils", "fallbacks"): (list, []),
+    ("councils", "chairman_fallbacks"): (list, []),
     ("councils", "seats"): (list, []),
     ("seats", "seat"): (str, None),
 }
-_TYPES = {"BooleanField": bool, "FloatField": float, "PositiveIntegerField": int, "PositiveBigIntegerField": int}
+_TYPES = {
+    "BooleanField": bool,
+    "FloatField": float,
+    "PositiveBigIntegerField": int,
+    "PositiveIntegerField": int,
+    "PositiveSmallIntegerField": int,
+}
 
 
 def is_column(kind: str, key: str) -> bool:
@@ -130,10 +143,13 @@ def of_council(row: Council) -> dict[str, Any]:
     chairmen = [seat for seat in seats if seat.role == Seat.Role.CHAIRMAN]
     said = [_of_seat(seat, letter(place)) for place, seat in enumerate(members)]
     said += [_of_seat(seat, CHAIRMAN) for seat in chairmen]
+    fallbacks = list(row.fallbacks.select_related("language_model"))
     values = {
         "members": [seat.language_model.slug for seat in members],
         "chairman": chairmen[0].language_model.slug if chairmen else "",
         "groups": sorted(row.groups.values_list("name", flat=True)),
+        "fallbacks": [each.language_model.slug for each in fallbacks if each.role == Seat.Role.MEMBER],
+        "chairman_fallbacks": [each.language_model.slug for each in fallbacks if each.role == Seat.Role.CHAIRMAN],
         "seats": [seat for seat in said if len(told("seats", seat)) > 1],
     }
     return {key: values[key] if key in values else getattr(row, key) for key in FIELDS["councils"]}

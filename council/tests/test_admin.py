@@ -5,18 +5,19 @@ import pytest
 from accounts.models import User
 from council import plans
 from council.core.values import Mode
-from council.models import Call, Council, Deliberation, LanguageModel, Provider, Seat
+from council.models import Breaker, Call, Council, Deliberation, LanguageModel, Provider, Seat
 from council.tests.admin_pages import MARKUP, page, provider_form, save, url
 
 pytestmark = pytest.mark.django_db
 
 
 class TestEveryPage:
-    @pytest.mark.parametrize("model", [Provider, LanguageModel, Council, Deliberation, Call])
+    @pytest.mark.parametrize("model", [Provider, LanguageModel, Council, Deliberation, Call, Breaker])
     def test_opens(self, admin, council, model):
         deliberation = plans.new_deliberation(uuid4(), council, "Why?", (), Mode.FULL)
         deliberation.save()
         Call.objects.create(deliberation=deliberation, purpose="answer", model_name="x", sent=deliberation.created)
+        Breaker.objects.create(language_model=LanguageModel.objects.first())
         assert admin.get(url(model)).status_code == 200
         assert admin.get(url(model), {"q": "fake"}).status_code == 200
         assert admin.get(url(model, "change", model.objects.first().pk)).status_code == 200

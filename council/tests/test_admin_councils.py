@@ -12,8 +12,8 @@ from council.tests.admin_pages import errors, model_form, page, save, url
 pytestmark = pytest.mark.django_db
 
 
-def council_form(council=None, seats=(), **values):
-    """The form of a council; a seat is (row or None, role, model, more)."""
+def council_form(council=None, seats=(), fallbacks=(), **values):
+    """The form of a council; a seat is (row or None, role, model, more), a fallback model (role, model)."""
     given = {
         "name": "Ours",
         "slug": "ours",
@@ -22,9 +22,15 @@ def council_form(council=None, seats=(), **values):
         "answer_tokens": 4000,
         "review_tokens": 1500,
         "synthesis_tokens": 4000,
+        "grace_seconds": 30,
+        "stage_seconds": 900,
         "seats-TOTAL_FORMS": len(seats),
         "seats-INITIAL_FORMS": sum(row is not None for row, *_ in seats),
     }
+    given |= {"fallbacks-TOTAL_FORMS": len(fallbacks), "fallbacks-INITIAL_FORMS": 0}
+    for place, (role, model) in enumerate(fallbacks):
+        fallback = {"id": "", "council": "", "role": role, "position": place, "language_model": model.pk}
+        given |= {f"fallbacks-{place}-{name}": value for name, value in fallback.items()}
     for place, (row, role, model, *more) in enumerate(seats):
         seat = {
             "id": row.pk if row else "",
@@ -54,6 +60,12 @@ class TestCouncils:
         rows = re.findall(r'<select name="seats-\d-role".*?</select>', text, re.DOTALL)
         chosen = [re.search(r'value="(\w+)" selected', row)[1] for row in rows]
         assert chosen == ["member", "member", "member", "chairman"]
+
+    def test_everything_that_can_be_filled_in_has_a_name(self, admin):
+        text = admin.get(url(Council, "add")).content.decode()
+        inputs = re.findall(r'<(?:input|select|textarea)[^>]* name="seats-0-(?!id|council)\w+"[^>]*>', text)
+        assert len(inputs) == 6
+        assert all("aria-label=" in each for each in inputs)
 
     def test_rows_left_as_they_are_are_no_seats(self, admin, models):
         alpha, beta, _, delta = models

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 import stamina
@@ -9,8 +13,9 @@ import stamina
 from council.core import errors
 from council.core.values import Outcome, Request
 from council.providers import calling, chat
-from council.providers.calling import Deadlines
+from council.providers.calling import Deadlines, Way
 from council.providers.chat import Endpoint
+from council.providers.policy import Policy
 from council.tests.making import until
 
 KEY = "sk-secret-0123456789"
@@ -24,6 +29,7 @@ class Observer:
 
     def __init__(self):
         self.endpoint = None
+        self.policy = Policy()
         self.attempts = []
         self.grown = []
         self.thinking = 0
@@ -32,7 +38,7 @@ class Observer:
     async def sending(self):
         assert not self.open
         self.open = True
-        return self.endpoint
+        return Way(self.endpoint, self.policy)
 
     def grew(self, text):
         assert self.open
@@ -45,13 +51,13 @@ class Observer:
         self.attempts.append(attempt)
 
 
-async def call(url, request=ASK, deadlines=PATIENT, observer=None, **endpoint):
+async def call(url, request=ASK, deadlines=PATIENT, observer=None, repeats=1, **endpoint):
     """The last attempt, and who observed."""
     observer = observer or Observer()
     given = {"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint}
     observer.endpoint = Endpoint(**given)
     async with chat.new_transport() as transport:
-        attempt = await calling.call(transport, request, deadlines, observer)
+        attempt = await calling.call(transport, request, deadlines, observer, repeats=repeats)
     assert not observer.open
     assert attempt is observer.attempts[-1]
     assert attempt.text == "".join(observer.grown)
@@ -63,7 +69,7 @@ async def call(url, request=ASK, deadlines=PATIENT, observer=None, **endpoint):
 @pytest.fixture
 def hasty():
     """Retries without waiting."""
-    stamina.set_testing(True, attempts=calling.ATTEMPTS)
+    stamina.set_testing(True, attempts=100)
     yield
     stamina.set_testing(False)
 
@@ -193,6 +199,50 @@ class TestTheRetry:
         first, second = fake.requests()
         assert second["received_ns"] - first["last_byte_ns"] >= 990_000_000
 
+    async def test_as_often_as_the_rules_say(self, fake, hasty):
+        fake.script(status=503)
+        observer = Observer()
+        observer.policy = Policy(attempts=4)
+        await call(fake.url, observer=observer)
+        assert len(fake.requests()) == len(observer.attempts) == 4
+
+    async def test_never_where_the_rules_say_so(self, fake, hasty):
+        fake.script(status=503)
+        observer = Observer()
+        observer.policy = Policy(attempts=1)
+        await call(fake.url, observer=observer)
+        assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize(("status", "told", "requests"), [(500, "false", 1), (400, "true", 2), (429, "no idea", 2)])
+    async def test_as_the_provider_says_itself(self, fake, hasty, status, told, requests):
+        fake.script(status=status, headers={"x-should-retry": told}, body={})
+        await call(fake.url)
+        assert len(fake.requests()) == requests
+
+    async def test_after_a_date_too(self, fake, hasty):
+        later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+        fake.script(status=503, headers={"Retry-After": later}, body={})
+        attempt, _ = await call(fake.url)
+        assert re.search(r"It asks to wait 3,(600|59\d) seconds, which is longer than this site waits", attempt.error)
+        assert len(fake.requests()) == 1
+
+    async def test_not_where_the_wait_is_longer_than_the_rules_allow(self, fake, hasty):
+        fake.script(fault="rate_limited", n=121)
+        await call(fake.url)
+        assert len(fake.requests()) == 1
+        observer = Observer()
+        observer.policy = Policy(longest_wait=121)
+        await call(fake.url, observer=observer)
+        assert len(fake.requests()) == 3
+
+    async def test_what_never_went_out_says_so(self, fake, hasty):
+        attempt, _ = await call("http://127.0.0.1:9/v1")
+        assert not attempt.sent
+        attempt, _ = await call(fake.url, api_key="no key\n")
+        assert not attempt.sent
+        attempt, _ = await call(fake.url)
+        assert attempt.sent
+
     async def test_once_and_no_more(self, fake):
         fake.script(fault="rate_limited", n=0)
         await call(fake.url)
@@ -297,10 +347,57 @@ class TestDeadlines:
         attempt, _ = await call(fake.url, deadlines=Deadlines(0.25, 0.25, 10))
         assert attempt.outcome is Outcome.COMPLETE
 
-    async def test_a_late_call_is_not_repeated(self, fake, hasty):
+    async def test_what_was_sent_and_stays_silent_is_repeated_once_and_that_is_said(self, fake, hasty):
         fake.script(fault="no_headers")
-        await call(fake.url, deadlines=Deadlines(10, 10, 0.1))
+        _attempt, observer = await call(fake.url, deadlines=Deadlines(10, 10, 0.1))
+        first, second = observer.attempts
+        assert {each.outcome for each in observer.attempts} == {Outcome.TIMED_OUT}
+        assert "Whether the provider carried it out, and bills it, is not known. It was asked once more." in first.error
+        assert second.error.endswith("is not known.")
+        assert all(each.sent for each in observer.attempts)
+        assert len(fake.requests()) == 2
+
+    async def test_the_repeat_may_go_well(self, fake, hasty):
+        fake.script(fault="no_headers", times=1)
+        _attempt, observer = await call(fake.url, deadlines=Deadlines(1, 10, 10))
+        assert [each.outcome for each in observer.attempts] == [Outcome.TIMED_OUT, Outcome.COMPLETE]
+
+    async def test_it_is_not_repeated_where_the_rules_say_so(self, fake, hasty):
+        fake.script(fault="no_headers")
+        observer = Observer()
+        observer.policy = Policy(repeats=0)
+        await call(fake.url, deadlines=Deadlines(0.1, 10, 10), observer=observer)
         assert len(fake.requests()) == 1
+
+    async def test_it_is_not_repeated_where_an_earlier_one_was_lost_already(self, fake, hasty):
+        fake.script(fault="no_headers")
+        await call(fake.url, deadlines=Deadlines(0.1, 10, 10), repeats=0)
+        assert len(fake.requests()) == 1
+
+    async def test_what_fell_silent_after_a_word_is_not_repeated(self, fake, hasty):
+        fake.script(fault="hang", n=5)
+        await call(fake.url, deadlines=Deadlines(10, 0.1, 10))
+        assert len(fake.requests()) == 1
+
+    async def test_a_connection_that_takes_too_long_is_given_up_and_was_never_sent(self, hasty):
+        # A socket that listens and whose queue is full: the connection is never made.
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            address = full.getsockname()
+            others = [socket.socket() for _ in range(4)]
+            for each in others:
+                each.setblocking(False)
+                each.connect_ex(address)
+            observer = Observer()
+            observer.policy = Policy(connect=0.2)
+            try:
+                attempt, _ = await call(f"http://127.0.0.1:{address[1]}/v1", observer=observer)
+            finally:
+                for each in others:
+                    each.close()
+        assert "cannot be reached" in attempt.error
+        assert not any(each.sent for each in observer.attempts)
 
     async def test_patience_enough_for_a_slow_start(self, fake):
         fake.script(fault="slow_first", n=0.2)

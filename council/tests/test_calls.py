@@ -264,6 +264,6 @@ def test_a_call_to_a_model_that_is_gone_keeps_its_name(model):
     first, second = call_rows.sent(new, rows.execute(call_rows.sending(new)))
     assert first.id < second.id
     assert list(Call.objects.order_by("pk").values_list("pk", "language_model", "model_name", "state", "outcome")) == [
-        (first.id, None, "Alpha", "sent", ""),
-        (second.id, None, HOSTILE, "sent", ""),
+        (first.id, None, "Alpha", "queued", ""),
+        (second.id, None, HOSTILE, "queued", ""),
     ]

@@ -323,7 +323,16 @@ class TestWhatAStatusMeans:
 
     @pytest.mark.parametrize(
         ("header", "after"),
-        [("1", 1.0), ("0", 0.0), ("2.5", 2.5), ("-3", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)],
+        [
+            ("1", 1.0),
+            ("0", 0.0),
+            ("2.5", 2.5),
+            ("-3", 0.0),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+            ("", None),
+            ("soon", None),
+            ("nan", None),
+        ],
     )
     def test_how_long_to_wait(self, header, after):
         error = chat.meaning(httpx.Response(429, headers={"Retry-After": header}), b"")
@@ -367,3 +376,51 @@ class TestWhatAStatusMeans:
     async def test_an_address_that_leads_nowhere(self, url):
         with pytest.raises(errors.Unreachable, match="cannot be reached"):
             await pieces(endpoint(url))
+
+
+class TestTheWayOut:
+    """`.invalid` is a name that no machine has, so what answers for it is the proxy."""
+
+    @pytest.fixture(autouse=True)
+    def none(self, monkeypatch):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            for each in (name, name.lower()):
+                monkeypatch.delenv(each, raising=False)
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
+    async def test_a_proxy_of_the_environment_is_used(self, fake, monkeypatch, name):
+        monkeypatch.setenv(name, fake.url.removesuffix("/v1").replace("://", "://ada:word@"))
+        assert await pieces(endpoint("http://provider.invalid/v1"))
+        (request,) = fake.requests()
+        assert request["path"] == "http://provider.invalid/v1/chat/completions"
+        assert request["headers"]["proxy-authorization"] == "Basic YWRhOndvcmQ="
+
+    async def test_what_is_encrypted_goes_through_a_tunnel(self, monkeypatch):
+        heard = []
+
+        async def refuse(reader, writer):
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://ada:word@localhost:{server.sockets[0].getsockname()[1]}")
+            with pytest.raises(errors.Unreachable):
+                await pieces(endpoint("https://provider.invalid/v1"))
+        assert heard[0].startswith(b"CONNECT provider.invalid:443 ")
+        assert b"Proxy-Authorization: Basic YWRhOndvcmQ=" in heard[0]
+        assert KEY.encode() not in heard[0]
+
+    async def test_no_proxy_and_this_machine_are_asked_directly(self, fake, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", fake.url.removesuffix("/v1"))
+        monkeypatch.setenv("NO_PROXY", "provider.invalid")
+        with pytest.raises(errors.Unreachable):
+            await pieces(endpoint("http://provider.invalid/v1"))
+        assert not fake.requests()
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        assert await pieces(endpoint(fake.url))
+
+    async def test_a_proxy_that_is_none_is_no_way(self, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:9")
+        with pytest.raises(errors.Unreachable):
+            await pieces(endpoint("http://provider.invalid/v1"))

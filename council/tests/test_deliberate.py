@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 from council.core import prompts
 from council.core.deliberate import deliberate
@@ -26,9 +27,9 @@ class Council:
         self.asked = {}
         self.events = []
 
-    async def ask(self, slot, request):
+    async def ask(self, slot, prompt, patience):
         assert slot not in self.asked, "a slot is asked once"
-        self.asked[slot] = request
+        self.asked[slot] = request = prompt(self.plan.seat(slot.seat))
         # The later seats are the first to be done.
         for _ in range(9 - slot.seat):
             await asyncio.sleep(0)
@@ -230,7 +231,7 @@ async def test_the_same_request_is_made_for_the_same_slot():
 async def test_stopping_it_stops_every_call_under_way():
     council, stopped = Council(plan(3)), []
 
-    async def ask(slot, request):
+    async def ask(slot, prompt, patience):
         try:
             await asyncio.Event().wait()
         finally:
@@ -243,3 +244,72 @@ async def test_stopping_it_stops_every_call_under_way():
     await asyncio.wait([task])
     assert task.cancelled()
     assert sorted(stopped) == [0, 1, 2]
+
+
+class Again(Council):
+    """A deliberation once more, over what is recorded of the first time but for one slot."""
+
+    def __init__(self, first, *slots):
+        super().__init__(first.plan)
+        emptied = {Slot(stage, seat) for stage, seat in slots}
+        self.recorded = {}
+        for event in first.events:
+            match event:
+                case AnswerFinished(answer):
+                    self.recorded[Slot(Stage.ANSWERING, answer.seat)] = answer.reply
+                case ReviewFinished(review):
+                    self.recorded[Slot(Stage.REVIEWING, review.seat)] = replace(review.reply, saw=review.saw)
+                case SynthesisFinished(synthesis):
+                    reply = replace(synthesis.reply, saw=synthesis.saw)
+                    self.recorded[Slot(Stage.SYNTHESISING, CHAIRMAN)] = reply
+        self.recorded = {slot: reply for slot, reply in self.recorded.items() if slot not in emptied}
+
+    async def ask(self, slot, prompt, patience):
+        return self.recorded.get(slot) or await super().ask(slot, prompt, patience)
+
+
+async def test_a_late_answer_changes_nothing_that_was_written_before_it_and_the_end_says_so():
+    first = Council(plan(3), {(Stage.ANSWERING, 1): FAILED})
+    await first.deliberate()
+    again = Again(first, (Stage.ANSWERING, 1))
+    assert await again.deliberate() is Status.PARTIAL
+    assert set(again.asked) == {Slot(Stage.ANSWERING, 1)}
+    assert again.ended.reason == "B did not review. The council's answer was written before B answered."
+    # Ballots are read by the answers that their reviewers saw.
+    before = {event.review.seat: event.review.ballot for event in first.of(ReviewFinished)}
+    after = {event.review.seat: event.review.ballot for event in again.of(ReviewFinished)}
+    assert after[0] == before[0]
+    assert after[0].groups == ((0,), (2,))
+    assert again.of(StandingsReady) == first.of(StandingsReady)
+
+
+async def test_a_review_and_the_chairman_who_are_asked_again_read_the_late_answer():
+    first = Council(plan(3), {(Stage.ANSWERING, 1): FAILED})
+    await first.deliberate()
+    second = Again(first, (Stage.ANSWERING, 1))
+    await second.deliberate()
+    third = Again(second, *[(Stage.REVIEWING, seat) for seat in range(3)], (Stage.SYNTHESISING, CHAIRMAN))
+    assert await third.deliberate() is Status.COMPLETE
+    assert {event.review.ballot.groups for event in third.of(ReviewFinished)} == {((0,), (1,), (2,))}
+    assert "Answer 1." in str(third.asked[Slot(Stage.SYNTHESISING, CHAIRMAN)])
+
+
+async def test_with_company_a_single_answer_is_reviewed_and_summed_up():
+    first = Council(plan(3), {(Stage.ANSWERING, seat): FAILED for seat in (0, 2)})
+    await first.deliberate()
+    again = Again(first, (Stage.ANSWERING, 0))
+    assert await again.deliberate() is Status.PARTIAL
+    assert again.ended.reason == "C did not answer."
+    stages = [slot.stage for slot in again.asked]
+    assert stages == [Stage.ANSWERING, Stage.REVIEWING, Stage.REVIEWING, Stage.SYNTHESISING]
+
+
+async def test_what_is_recorded_needs_no_room_in_a_prompt():
+    first = Council(plan(3), {(Stage.ANSWERING, 1): FAILED})
+    await first.deliberate()
+    again = Again(first)
+    again.plan = replace(first.plan, members=tuple(replace(each, context=1000) for each in first.plan.members))
+    again.plan = replace(again.plan, question="long " * 900)
+    await again.deliberate()
+    assert not again.asked
+    assert again.of(StandingsReady) == first.of(StandingsReady)

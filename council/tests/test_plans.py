@@ -38,6 +38,14 @@ def test_members_sit_in_their_order_and_the_chairman_apart(council):
     assert (plan.chairman.name, plan.chairman.index) == ("Delta", CHAIRMAN)
 
 
+def test_what_a_later_release_has_stored_with_a_plan_is_passed_over(council):
+    stored = new(council, "Why?", [Exchange("Before?", "Yes.")]).plan
+    plan = Plan.from_json(stored)
+    for each in (stored, stored["chairman"], *stored["members"], *stored["history"]):
+        each["later"] = 1
+    assert Plan.from_json(stored) == plan
+
+
 def test_a_plan_has_all_that_is_needed_later(council):
     made = new(council, "Why?", [Exchange("Before?", "Yes.")], Mode.ANSWERS)
     plan = Plan.from_json(made.plan)

@@ -648,6 +648,32 @@ class TestDumping:
         (council,) = reading.read(written.encode(), reading.Mistakes("x"))["councils"]
         assert council.values["seats"][0].values["system_prompt"] == text
 
+    def test_limits_and_fallback_models_load_and_dump(self):
+        text = ROSTER.replace('slug = "acme"\n', 'slug = "acme"\nconcurrency = 4\n')
+        text += 'fallbacks = ["small", "big"]\nchairman_fallbacks = ["small"]\n'
+        load(text.encode(), "roster.toml", {"ACME_KEY": "sk-1234567890"})
+        assert Provider.objects.get().concurrency == 4
+        assert list(Council.objects.get().fallbacks.values_list("role", "position", "language_model__slug")) == [
+            ("member", 0, "small"),
+            ("chairman", 0, "small"),
+            ("member", 1, "big"),
+        ]
+        dumped = dump()
+        assert "concurrency = 4" in dumped
+        again = load(dumped.encode(), "roster.toml", {"ACME_KEY": "sk-1234567890"})
+        assert not again.differences
+        text = text.replace('fallbacks = ["small", "big"]\n', "", 1)
+        (changed,) = load(text.encode(), "roster.toml", {"ACME_KEY": "sk-1234567890"}).differences
+        assert changed.changes == [("fallbacks", ["small", "big"], [])]
+        assert Council.objects.get().fallbacks.count() == 1
+
+    def test_a_fallback_model_that_nobody_knows_or_that_stands_twice_is_a_mistake(self):
+        text = ROSTER + 'fallbacks = ["huge", "small", "small"]\n'
+        with pytest.raises(reading.Wrong) as raised:
+            load(text.encode(), "roster.toml", {"ACME_KEY": "sk-1234567890"})
+        assert "There is no model “huge”" in str(raised.value)
+        assert "A model stands here twice." in str(raised.value)
+
     def test_the_file_has_every_field_of_the_roster(self):
         """A field that is added later is in the file, or is said here not to be."""
         left_out = {"id", "api_key", "tokens_per_byte", "council", "role", "position", "language_model"}
