@@ -8,7 +8,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -19,17 +20,42 @@ from conversations import deleting, sharing, viewers
 from conversations.models import Share
 from council.admin.parts import ReadOnly
 
+STATES = {"open": gettext_lazy("open"), "expired": gettext_lazy("expired"), "revoked": gettext_lazy("revoked")}
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By what became of a link."""
+
+    title = gettext_lazy("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002  # Django's signature
+        """The same words as in the list."""
+        return list(STATES.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Share]) -> QuerySet[Share]:  # noqa: ARG002  # Django's
+        """Those in the chosen state."""
+        expired = Q(expires__lte=Now())
+        match self.value():
+            case "open":
+                return queryset.filter(~expired, revoked=None)
+            case "expired":
+                return queryset.filter(expired, revoked=None)
+            case "revoked":
+                return queryset.exclude(revoked=None)
+        return queryset
+
 
 @admin.register(Share)
 class ShareAdmin(ReadOnly):
     """Every link there is and was. Never its address, nor a title, nor anything that was asked or answered."""
 
-    list_display = ("owner", "created", "audience", "live", "expires", "opened", "revoked")
+    list_display = ("owner", "created", "audience", "kind", "state", "expires", "opened")
     list_display_links = ("created",)
-    list_filter = ("audience", "live", ("revoked", admin.EmptyFieldListFilter), "created")
+    list_filter = (StateFilter, "audience", "created")
     list_select_related = ("conversation__owner",)
     search_fields = ("conversation__owner__email", "conversation__owner__name")
-    fields = ("owner", "created", "audience", "live", "taken", "expires", "opened", "revoked")
+    fields = ("owner", "created", "audience", "kind", "taken", "state", "expires", "opened", "revoked")
     actions = ("revoke",)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
@@ -40,6 +66,16 @@ class ShareAdmin(ReadOnly):
     def owner(self, share: Share) -> str:
         """Whose conversation it is."""
         return str(share.conversation.owner)
+
+    @admin.display(description=gettext_lazy("shows"), ordering="live")
+    def kind(self, share: Share) -> str:
+        """A snapshot, or all there is."""
+        return _("live") if share.live else _("snapshot")
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, share: Share) -> str:
+        """In a word."""
+        return str(STATES["revoked" if share.revoked else "expired" if share.over else "open"])
 
     @admin.action(description=gettext_lazy("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Share]) -> None:

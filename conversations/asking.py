@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import UUID, uuid4, uuid5
 
+import structlog
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -19,6 +20,8 @@ from council.core.prompts import to_letters
 from council.core.values import CHAIRMAN, Exchange, Mode, Outcome, Plan
 from council.models import Council, Deliberation
 from council.rows import Statement
+
+logger = structlog.get_logger(__name__)
 
 QUESTION_CHARACTERS = 50_000
 HISTORY_TURNS = 20
@@ -120,6 +123,9 @@ def _store(
     turn.pk = _begin(turn, first, worker) if worker else _queue(turn, first)
     for stored in (conversation, deliberation, turn):
         stored._state.adding = False
+    # What else this request says names the deliberation, as its job and its calls do.
+    structlog.contextvars.bind_contextvars(deliberation=str(deliberation.pk))
+    logger.info("Question asked", conversation=str(conversation.pk), turn=turn.pk, person=user.pk, council=council.pk)
     return turn
 
 

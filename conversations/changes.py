@@ -48,6 +48,15 @@ class Changes:
     deliberation: str
     unfinished: bool
 
+    def as_message(self) -> dict[str, object]:
+        """As the page's script reads it, over a socket or as the answer to a look."""
+        return page_message(self.html, self.known, unfinished=self.unfinished)
+
+
+def page_message(html: str, known: Known, *, unfinished: bool) -> dict[str, object]:
+    """HTML for a page, and what it then has: it says so when it looks again."""
+    return {"content": html, "after": known.turn, "revision": known.revision, "unfinished": unfinished}
+
 
 def since(conversation: Conversation, known: Known) -> Changes:
     """Everything from the viewer's last turn on that it does not have."""

@@ -16,24 +16,29 @@ from django.http import QueryDict
 
 from accounts import sockets
 from accounts.sessions import person_of
-from conversations.changes import Changes, Known, drawing, known_from, look
+from conversations.changes import Changes, Known, drawing, known_from, look, page_message
 from conversations.models import Conversation
 from conversations.viewers import group_of
 from council import rows
 from council.rows import Statement
+from governance.times import hurried
 
 logger = logging.getLogger(__name__)
 
-SETTLE = 1.0
+SETTLE = hurried(1.0)
 """Seconds until the first look: a page was whole when it was loaded, and whatever it hears makes it look before."""
 
-LOOK = 3.0
+LOOK = hurried(3.0)
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
-RIGHT = 30.0
+RIGHT = hurried(30.0)
 """Seconds for which the answer holds, at most, that somebody may see the conversation, while text comes."""
 
 NOT_FOUND = 4404
+TOO_LONG = 4413
+
+LONGEST = 1_000_000
+"""Bytes of a message. Daphne refuses to send more than a mebibyte; a page whose socket is closed asks by request."""
 NOTHING = Known(0, 0)
 
 
@@ -69,7 +74,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.watcher = asyncio.create_task(self._watch())
 
     async def _join(self, *groups: str) -> None:
-        for group in groups:
+        for group in set(groups).difference(self.joined):
             await self.channel_layer.group_add(group, self.channel_name)
             self.joined += (group,)
 
@@ -134,11 +139,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             self.visible = None  # a page may have been open for hours
         await self._update()
 
-    async def access_changed(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
+    async def access_changed(self, message: dict[str, Any]) -> None:
         """A session of this person has ended, or their account is switched off."""
-        async with self.updating:
-            self.visible = None
-        await self._update()
+        await self.renewed(message)
 
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
@@ -180,13 +183,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         return self.unfinished and (self.visible is None or now - self.heard >= LOOK)
 
     async def _send(self, html: str) -> None:
-        data = {
-            "content": html,
-            "after": self.known.turn,
-            "revision": self.known.revision,
-            "unfinished": self.unfinished,
-        }
-        await self.send(text_data=orjson.dumps(data).decode())
+        said = orjson.dumps(page_message(html, self.known, unfinished=self.unfinished))
+        if len(said) > LONGEST:
+            await self._leave()
+            await self.close(TOO_LONG)
+            return
+        await self.send(text_data=said.decode())
 
     def _changes(self) -> Changes | None:
         if self.known is NOTHING:

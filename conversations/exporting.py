@@ -16,6 +16,7 @@ from conversations import presenting, results, showing
 from conversations.models import Conversation, Turn
 from conversations.quoting import inline, quoted
 from conversations.templatetags.figures import money, seconds
+from council import plans
 from council.core.aliases import letter
 from council.core.values import BallotState, Mode, Outcome
 from council.models import Deliberation
@@ -54,6 +55,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
     deliberation = turn.deliberation
     plan, models = deliberation.plan, deliberation.plan["models"]
     synthesis = getattr(deliberation, "synthesis", None)
+    stand_in = plans.stand_in_of(plan, synthesis.stand_in) if synthesis else None
     return {
         "asked": _iso(turn.created),
         "finished": _iso(deliberation.finished) if deliberation.finished else None,
@@ -67,7 +69,8 @@ def _turn(turn: Turn) -> dict[str, Any]:
         ],
         "chairman": {
             "name": plan["chairman"]["name"],
-            "model": models[-1]["name"],
+            "model": stand_in["name"] if stand_in else models[-1]["name"],
+            "stand_in": stand_in["name"] if stand_in else "",
             "outcome": synthesis.outcome if synthesis else "",
             "error": synthesis.error if synthesis else "",
         },
@@ -194,6 +197,8 @@ def _named(seat: dict[str, Any]) -> str:
 def _byline(who: str, call: dict[str, Any]) -> str:
     """Who wrote, how it ended where that needs saying, and what it took."""
     facts = [who] if who else []
+    if call.get("stand_in"):
+        facts.append(_("%(model)s in its place") % {"model": inline(call["stand_in"])})
     if call["outcome"] != Outcome.COMPLETE:
         facts.append(showing.outcome_word(call["outcome"]) if call["outcome"] else _("not finished"))
     facts += [seconds(call.get("seconds")), money(call.get("cost"))]
@@ -229,6 +234,8 @@ def _verdict(turn: dict[str, Any]) -> Iterator[str]:
         facts.append((_("Cost"), money(turn["cost"])))
     if turn["seconds"] is not None:
         facts.append((_("Time"), seconds(turn["seconds"])))
+    if turn["unknown_calls"]:
+        facts.append((_("Calls with an unknown result"), str(turn["unknown_calls"])))
     if facts:
         yield _heading(3, _("Verdict"))
         yield "\n".join(f"- {name}: {value}" for name, value in facts)

@@ -45,7 +45,7 @@ class ShareForm(forms.Form):
         choices = [(NEVER, _("Never"))]
         choices += [(str(each), ngettext("In %s day", "In %s days", each) % each) for each in DAYS]
         if share and share.expires:
-            choices.insert(0, (KEEP, _("It has expired") if share.over else _("When it does now")))
+            choices.insert(0, (KEEP, _("Expired") if share.over else _("Keep:")))
         self.fields["expiry"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField's
 
     def clean_audience(self) -> str:

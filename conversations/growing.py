@@ -19,9 +19,10 @@ from django.utils.translation import gettext as _
 from conversations.markdown import LiveText
 from conversations.naming import rewriter, slot_id
 from council.core import ballots
-from council.core.events import StageStarted
+from council.core.events import StageStarted, StandInAsked
 from council.core.values import Plan, Slot, Stage
 from council.models import Contribution
+from council.record import slots_of
 
 EARLY = 20  # pieces of a review among which its critique is looked for
 
@@ -53,10 +54,9 @@ class GrowingTexts:
         self._checkpoint = self._base = revision
         self._generation = self._kept = 0  # of checkpoints: the one to come, and the last that is written
 
-    def begin(self, event: StageStarted) -> None:
-        """A stage begins, and its slots begin to grow."""
-        for seat in event.seats:
-            slot = Slot(event.stage, seat)
+    def begin(self, event: StageStarted | StandInAsked) -> None:
+        """A stage begins, and its slots begin to grow; or one of them begins afresh."""
+        for slot in slots_of(event):
             self._texts[slot] = _Text(LiveText(rewriter(self._plan, slot)))
 
     def begun(self, revision: int) -> None:
@@ -98,7 +98,8 @@ class GrowingTexts:
         self._base, self._checkpoint = self._checkpoint, revision
         self._kept = self._generation
         for slot, text in self._texts.items():
-            text.mark_before, text.mark = text.mark, marks.get(slot, text.mark)
+            # What has begun afresh meanwhile has none of the blocks that were counted.
+            text.mark_before, text.mark = text.mark, min(marks.get(slot, text.mark), len(text.live.closed))
             text.grown = True
 
     def _advance(self, slot: Slot, text: _Text) -> LiveText:

@@ -14,18 +14,20 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import stamina
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.utils import timezone
 from procrastinate.connector import BaseConnector
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.types.json import Jsonb
 
 from council.record import Claim
 from council.rows import Statement
+from governance.times import hurried
 
 QUEUE = "deliberations"
 TASK = "deliberate"
@@ -62,6 +64,10 @@ _STILL_HAS = """
         SELECT FROM procrastinate_jobs WHERE id = %(job)s AND worker_id = %(worker)s AND attempts = %(attempts)s
     ) AS mine
 """
+
+
+# Nobody else ends a job whose worker lives.
+_waiting = stamina.retry(on=ConnectorException, attempts=None, timeout=hurried(60.0), wait_max=2.0)
 
 
 class GivenJobs(JobManager):
@@ -123,11 +129,13 @@ class GivenJobs(JobManager):
         """The next job."""
         return self._given.popleft() if self._given else await super().fetch_job(queues, worker_id)
 
+    @_waiting
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  # the library's
         """End the job, unless it was handed back meanwhile: this worker was out of sight for too long."""
         if await self._still_has(job):
             await super().finish_job(job, status, delete_job)
 
+    @_waiting
     async def retry_job(self, job: Job, *given: Any, **named: Any) -> None:
         """Put the job back into the queue, unless it was handed back meanwhile."""
         if await self._still_has(job):

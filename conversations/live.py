@@ -22,13 +22,14 @@ from conversations import changes, reading
 from conversations.growing import GrowingTexts
 from conversations.reading import TurnRows
 from conversations.viewers import tell
-from council import written
+from council import call_rows, written
 from council.call_rows import CallEnd, NewCall, SentCall
-from council.core.events import Event, StageStarted
+from council.core.events import Event, StageStarted, StandInAsked
 from council.core.values import Status
 from council.record import Claim, Recorder
 from council.threads import in_thread
 from council.written import Change
+from governance.times import hurried
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
 AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
-PATIENCE = 60.0  # with a database that is away
+PATIENCE = hurried(60.0)  # with a database that is away
 
 TURNS_TO_GO_OUT = 3  # of the loop, for calls whose rows are written
 
@@ -108,7 +109,7 @@ class Live:
         """
         if self._error:
             raise self._error
-        if isinstance(event, StageStarted):
+        if isinstance(event, StageStarted | StandInAsked):
             self.recorder.begin(event)
             self._texts.begin(event)
         self._events.append(event)
@@ -141,8 +142,9 @@ class Live:
         self._woken.set()
 
     async def ended(self, end: CallEnd) -> None:
-        """Record it together with the event that it brings."""
+        """Record it together with the event that it brings; at once where it brings none, for others follow."""
         self.recorder.call_ended(end)
+        self._woken.set()
 
     def spent(self, end: CallEnd) -> None:
         """A call that fills no slot, and whose rows others write, has ended."""
@@ -178,7 +180,7 @@ class Live:
 
     async def _work(self) -> None:
         failing_since: float | None = None
-        while not (self._ending and not self._events):
+        while not (self._ending and not self._events and not self.recorder.ends):
             await _wait(self._woken, self._next_checkpoint())
             self._woken.clear()
             if self._urgent.is_set():
@@ -222,11 +224,13 @@ class Live:
             rows = await in_thread(self.recorder.send, [call for call, _ in calls])
             del self._calls[: len(calls)]
             for (_call, sent), row in zip(calls, rows, strict=True):
-                if not sent.done():  # it was stopped meanwhile
+                if sent.done():  # it was stopped meanwhile
+                    self.recorder.call_ended(call_rows.never_sent(row))
+                else:
                     sent.set_result(row)
             for _ in range(TURNS_TO_GO_OUT):  # a thread that goes on would take the interpreter from them
                 await asyncio.sleep(0)
-        if self._events:
+        if self._events or self.recorder.ends:
             events = list(self._events)
             await self._write_change(self.recorder.change(events))
             del self._events[: len(events)]
@@ -289,7 +293,7 @@ class Live:
         """Keep the texts that grow in step with what was recorded."""
         if isinstance(event, StageStarted):
             self._texts.begun(self.recorder.revision)
-        else:
+        elif not isinstance(event, StandInAsked):
             self._texts.keep(self.recorder.growing)
 
     async def _learn(self) -> None:

@@ -1,6 +1,5 @@
 """Conversations, their turns, and the links to them. A turn is a question and its deliberation."""
 
-import hashlib
 import uuid
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import SiteSettings
 from governance.fields import EncryptedTextField
+from governance.tokens import digest
 
 TITLE_LENGTH = 120
 
@@ -67,7 +67,7 @@ class Turn(models.Model):
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="turns")
     parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
-    # A copy of a conversation has turns of its own with the same deliberations, which do not change once they ended.
+    # A copy of a conversation has turns of its own with the same deliberations, which do not change any more then.
     deliberation = models.ForeignKey("council.Deliberation", on_delete=models.PROTECT, related_name="+")
     request_id = models.UUIDField(help_text=_("From the form, so that a double click asks once."))
     created = models.DateTimeField(default=timezone.now, editable=False)
@@ -81,11 +81,6 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk}"
-
-
-def digest(token: str) -> str:
-    """What a link is looked up by: SHA-256 of its token, as 64 hexadecimal digits."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 class ShareQuerySet(models.QuerySet["Share"]):
@@ -118,7 +113,8 @@ class Share(models.Model):
     """A link to a conversation. A conversation without one is private.
 
     A snapshot is the turns up to `until`, all of them ended, under the `title` of then; nothing is copied, because what
-    has ended does not change. A live link has neither: it shows all there is.
+    has ended does not change, unless its owner has a part of it tried again. A live link has neither: it shows
+    all there is.
     """
 
     class Audience(models.TextChoices):
@@ -158,6 +154,11 @@ class Share(models.Model):
 
     def __str__(self) -> str:
         return f"link {self.pk}"
+
+    @property
+    def shows(self) -> str:
+        """What a page of it is told apart by, when it becomes live or a snapshot, or is updated."""
+        return "live" if self.live else self.taken.isoformat()
 
     @property
     def over(self) -> bool:

@@ -1,6 +1,7 @@
 """Rows of a turn -> what its fragments show."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from itertools import groupby
@@ -25,10 +26,12 @@ from conversations.showing import (
     TurnView,
     outcome_word,
 )
+from council import plans, retrying
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
-from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Plan, Slot, Stage
+from council.core.values import CHAIRMAN, Ballot, BallotState, Mode, Outcome, Plan, Slot, Stage
 from council.models import Contribution, Council, Deliberation, Provider, Review
+from council.retrying import Offer
 
 HUES = 5
 
@@ -67,16 +70,22 @@ def view(rows: TurnRows) -> TurnView:
     """A turn as it shows."""
     deliberation = rows.deliberation
     plan = Plan.from_json(deliberation.plan)
-    members = [_seat(deliberation, plan, index) for index in range(len(plan.members))]
-    chairman = _seat(deliberation, plan, CHAIRMAN)
-    answers = _cards(deliberation, plan, members, Stage.ANSWERING, rows.answers)
-    reviews = _cards(deliberation, plan, members, Stage.REVIEWING, rows.reviews)
+    members = [seat_view(deliberation, plan, index) for index in range(len(plan.members))]
+    chairman = seat_view(deliberation, plan, CHAIRMAN)
+    watched, offers = _watched(rows), retrying.offers(rows)
+
+    def card(seat: SeatView, stage: Stage, row: Any) -> CardView:
+        offer = offers.get(Slot(stage, seat.index))
+        return _card(deliberation, plan, seat, stage, row, watched=watched, offer=offer)
+
+    answers = [card(members[row.seat], Stage.ANSWERING, row) for row in rows.answers]
+    reviews = [card(members[row.seat], Stage.REVIEWING, row) for row in rows.reviews]
     synthesis = rows.synthesis
     standings = tuple(
         StandingView(each["place"], members[each["seat"]], each["mean"], each["ballots"])
         for each in deliberation.standings
     )
-    columns = tuple(each.seat for each in answers if not each.growing and not each.bad)
+    columns = tuple(each.seat for each in answers if each.earlier or not (each.growing or each.bad))
     matrix = _matrix(members, columns, rows.reviews)
     return TurnView(
         id=turn_id(deliberation),
@@ -88,19 +97,60 @@ def view(rows: TurnRows) -> TurnView:
         stages=_stages(deliberation, plan, answers, reviews),
         answers=answers,
         reviews=reviews,
-        synthesis=_card(deliberation, plan, chairman, Stage.SYNTHESISING, synthesis) if synthesis else None,
+        synthesis=card(chairman, Stage.SYNTHESISING, synthesis) if synthesis else None,
         columns=columns,
         matrix=matrix,
         standings=standings,
         ballots=sum(row.state in {BallotState.VALID, BallotState.REPAIRED} for row in matrix),
         dissent=[members[seat] for seat in dissenting(deliberation, rows.reviews)],
         cost=rows.cost,
+        unknown=rows.unknown,
         seconds=deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
+        watched=watched,
+        rewrite=Slot(Stage.SYNTHESISING, CHAIRMAN) in offers,
+        copied=rows.copied,
     )
 
 
-def _seat(deliberation: Deliberation, plan: Plan, index: int) -> SeatView:
-    seat = plan.chairman if index == CHAIRMAN else plan.members[index]
+def page(turns: Iterable[TurnRows]) -> dict[str, Any]:
+    """What a page of turns shows, and what it says that it has when it looks for more."""
+    views = [view(each) for each in turns]
+    last = views[-1] if views else None
+    return {
+        "views": views,
+        "last": last,
+        "after": last.turn.pk if last else 0,
+        "revision": last.deliberation.revision if last else 0,
+        "unfinished": bool(last and last.unfinished),
+    }
+
+
+def _watched(rows: TurnRows) -> str:
+    """The stage whose cards people watch; empty where none is.
+
+    Where one slot is tried again, what has ended stays in the main place, unless nothing but answers was there. Stages
+    that are gone through for the first time are watched as ever, and so is the chairman.
+    """
+    deliberation = rows.deliberation
+    if not deliberation.unfinished:
+        return ""
+    if deliberation.retry is None:
+        return deliberation.stage
+    synthesis = rows.synthesis
+    if synthesis and synthesis.state != Contribution.State.ENDED:
+        return Stage.SYNTHESISING
+    if any(row.state != Contribution.State.ENDED and row.earlier is None for row in [*rows.answers, *rows.reviews]):
+        return deliberation.stage
+    if synthesis and synthesis.text and (retrying.usable(synthesis) or synthesis.outcome == Outcome.CANCELLED):
+        return ""
+    usable = [row.seat for row in rows.answers if retrying.usable(row)]
+    best = deliberation.standings[0]["seat"] in usable if deliberation.standings else len(usable) == 1
+    return "" if best and deliberation.mode == Mode.FULL else Stage.ANSWERING
+
+
+def seat_view(deliberation: Deliberation, plan: Plan, index: int) -> SeatView:
+    """A seat of the plan by the names that people read."""
+    seat = plan.seat(index)
     model = deliberation.plan["models"][index]
     return SeatView(
         index=index,
@@ -112,20 +162,21 @@ def _seat(deliberation: Deliberation, plan: Plan, index: int) -> SeatView:
     )
 
 
-def _cards(deliberation: Deliberation, plan: Plan, members: list[SeatView], stage: Stage, rows: Any) -> list[CardView]:
-    return [_card(deliberation, plan, members[row.seat], stage, row) for row in rows]
-
-
-def _card(deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, row: Any) -> CardView:
+def _card(
+    deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, row: Any, *, watched: str, offer: Offer | None
+) -> CardView:
     slot = Slot(stage, seat.index)
+    if stand_in := plans.stand_in_of(deliberation.plan, row.stand_in):
+        seat = replace(seat, practice=stand_in["practice"])
     growing = row.state != Contribution.State.ENDED
-    text = ballots.critique(row.text) if stage is Stage.REVIEWING else row.text
+    text = _readable(stage, row.text)
+    labels = {} if stage is Stage.ANSWERING else prompts.to_letters(plan, seat.index)
     if growing:
         closed_blocks, tail = markdown.blocks(text, rewriter(plan, slot))
         closed, open_ = "".join(closed_blocks), tail
     else:
-        labels = {} if stage is Stage.ANSWERING else prompts.to_letters(plan, seat.index)
         closed, open_ = _finished(text, tuple(labels.items())), ""
+    had = retrying.kept(row) if growing else None
     return CardView(
         id=slot_id(deliberation.id, slot),
         seat=seat,
@@ -133,7 +184,8 @@ def _card(deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, 
         word=row.get_state_display() if growing else outcome_word(row.outcome),
         closed=closed,
         open=open_,
-        error=row.error,
+        # That it was stopped is said by its word.
+        error=retrying.tried_in_vain(row.error) if row.outcome == Outcome.CANCELLED else row.error,
         growing=growing,
         started=row.started,
         seconds=row.seconds,
@@ -142,9 +194,27 @@ def _card(deliberation: Deliberation, plan: Plan, seat: SeatView, stage: Stage, 
         estimated=row.estimated,
         revision=row.revision,
         stage=stage,
-        current=deliberation.unfinished and deliberation.stage == stage,
+        current=watched == stage,
+        stand_in=markdown.clean(stand_in["name"]) if stand_in else "",
+        retry=offer is not None,
+        late=_late(offer) if offer else "",
+        earlier=_finished(_readable(stage, had.values["text"]), tuple(labels.items())) if had else "",
         **(_ballot(row) if stage is Stage.REVIEWING else {}),
     )
+
+
+def _readable(stage: Stage, text: str) -> str:
+    return ballots.critique(text) if stage is Stage.REVIEWING else text
+
+
+def _late(offer: Offer) -> str:
+    """What came after a text was written, in words; nothing where nothing did."""
+    who = ", ".join(letter(seat) for seat in offer.late)
+    if not who:
+        return ""
+    if offer.reviews:
+        return _("Written before this review came: %(who)s.") % {"who": who}
+    return _("Written before this answer came: %(who)s.") % {"who": who}
 
 
 @lru_cache(maxsize=KEPT)

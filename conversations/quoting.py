@@ -2,8 +2,8 @@
 
 Nothing is escaped in a longer text: it stands there as it was written, quoted line by line, and its own headings, lists
 and code are those of the quotation. Quoted, three things would still reach beyond it: raw HTML (a `</blockquote>` or a
-`<!--`), addresses of links (`[A]: …` is for the whole document) and footnotes. A text with any of these stands as a
-block of code instead, where nothing has a meaning.
+`<!--`), addresses of links (`[A]: …` is for the whole document) and footnotes (`[^1]: …`, `^[…]`). A text with any of
+these stands as a block of code instead, where nothing has a meaning.
 
 Left to others: which characters may be shown at all (`markdown.clean`, which is applied here).
 """
@@ -15,6 +15,11 @@ import comrak
 from conversations.markdown import Tables, clean
 
 _OMITTED = "<!-- raw HTML omitted -->"  # what comrak leaves of it, and of nothing else
+_FOOTNOTES = '<section class="footnotes"'
+
+# What has a meaning within a line. In an address that becomes a link by itself a backslash is a part of the address and
+# escapes nothing: so no address may begin.
+_MARKS = re.compile(r"[\\`*_\[\]<#|~$&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def _extensions(*names: str) -> comrak.ExtensionOptions:
@@ -26,7 +31,12 @@ def _extensions(*names: str) -> comrak.ExtensionOptions:
 
 # Readers of Markdown know more or less of its extensions, and what is code to one is none to another.
 _GITHUB = ("table", "strikethrough", "autolink", "tasklist", "footnotes")
-_READERS = (_extensions(), _extensions(*_GITHUB), _extensions(*_GITHUB, "math_dollars", "math_code"))
+_READERS = (
+    _extensions(),
+    _extensions(*_GITHUB),
+    _extensions(*_GITHUB, "math_dollars", "math_code"),
+    _extensions(*_GITHUB, "inline_footnotes"),
+)
 _PARSE = comrak.ParseOptions()
 _RENDER = comrak.RenderOptions()
 
@@ -40,7 +50,7 @@ def quoted(text: str) -> str:
 
 def inline(text: str) -> str:
     """A name, a title or a sentence as plain words in a line of their document; white space becomes single spaces."""
-    return re.sub(r"([\\`*_\[\]<#|~$&])", r"\\\1", " ".join(clean(text).split()))
+    return _MARKS.sub(r"\\\g<0>", " ".join(clean(text).split()))
 
 
 def _keeps_to_itself(quotation: str) -> bool:
@@ -50,7 +60,7 @@ def _keeps_to_itself(quotation: str) -> bool:
     sentences = quotation.replace("]:", "].")
     for reader in _READERS:
         html = comrak.render_markdown(quotation, reader, _PARSE, _RENDER)
-        if _OMITTED in html:
+        if _OMITTED in html or _FOOTNOTES in html:
             return False
         if html.replace("]:", "].") != comrak.render_markdown(sentences, reader, _PARSE, _RENDER):
             return False

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from conversations.models import Conversation, Turn
 from council import rows
+from council.core.values import Outcome
 from council.models import Answer, Call, Deliberation, Review, Synthesis
 from council.rows import Result, Statement
 from council.written import DeliberationRows
@@ -16,7 +17,9 @@ from council.written import DeliberationRows
 _TURN, _DELIBERATION, _CALL = (model._meta.db_table for model in (Turn, Deliberation, Call))
 
 _TURNS = f"""
-    SELECT {rows.columns(Turn)}, {rows.columns(Deliberation)}
+    SELECT {rows.columns(Turn)}, {rows.columns(Deliberation)}, EXISTS (
+        SELECT FROM {_TURN} other WHERE other.deliberation_id = {_DELIBERATION}.id AND other.id <> {_TURN}.id
+    )
     FROM {_TURN} JOIN {_DELIBERATION} ON {_DELIBERATION}.id = {_TURN}.deliberation_id
     WHERE {_TURN}.conversation_id = %s AND {_TURN}.id >= %s
     ORDER BY {_TURN}.created, {_TURN}.id
@@ -30,14 +33,19 @@ _LACKING = f"""
     )
 """  # noqa: S608  # own names
 
-_COSTS = f"SELECT deliberation_id, sum(cost) FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id"  # noqa: S608  # own names
+_COSTS = f"""
+    SELECT deliberation_id, sum(cost),
+        count(*) FILTER (WHERE outcome = '{Outcome.UNKNOWN}' OR outcome = '{Outcome.TIMED_OUT}' AND first_token IS NULL)
+    FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id
+"""  # noqa: S608  # own names
 
 
 @dataclass(slots=True, kw_only=True)
 class TurnRows(DeliberationRows):
-    """A turn, and its deliberation with what belongs to that."""
+    """A turn, and its deliberation with what belongs to that. `copied`: another turn has the same one."""
 
     turn: Turn
+    copied: bool = False
 
 
 def turns(conversation_id: UUID, first: int = 0, revision: int = 0) -> list[TurnRows]:
@@ -81,10 +89,10 @@ def _put_together(results: Sequence[Result]) -> list[TurnRows]:
     found, answers, reviews, syntheses, costs = results
     width = len(Turn._meta.concrete_fields)
     of_turns = rows.instances(Turn, [row[:width] for row in found.rows])
-    deliberations = rows.instances(Deliberation, [row[width:] for row in found.rows])
+    deliberations = rows.instances(Deliberation, [row[width:-1] for row in found.rows])
     by_deliberation = {
-        deliberation.pk: TurnRows(turn=turn, deliberation=deliberation)
-        for turn, deliberation in zip(of_turns, deliberations, strict=True)
+        deliberation.pk: TurnRows(turn=turn, deliberation=deliberation, copied=row[-1])
+        for turn, deliberation, row in zip(of_turns, deliberations, found.rows, strict=True)
     }
     # A turn that came between two of these statements is there the next time.
     for answer in rows.instances(Answer, answers.rows):
@@ -96,7 +104,8 @@ def _put_together(results: Sequence[Result]) -> list[TurnRows]:
     for synthesis in rows.instances(Synthesis, syntheses.rows):
         if one := by_deliberation.get(synthesis.deliberation_id):
             one.synthesis = synthesis
-    for deliberation_id, cost in costs.rows:
+    for deliberation_id, cost, unknown in costs.rows:
         if one := by_deliberation.get(deliberation_id):
             one.cost = None if cost is None else int(cost)
+            one.unknown = unknown
     return list(by_deliberation.values())

@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Count, Q, Sum
 
 from conversations.asking import council_answer
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
-from council.core.values import Plan
+from council.core.values import Outcome, Plan
 from council.models import Contribution, Deliberation
+from council.plans import stand_in_of
+
+_UNKNOWN = Q(outcome=Outcome.UNKNOWN) | Q(outcome=Outcome.TIMED_OUT, first_token=None)
 
 
 def as_json(deliberation: Deliberation) -> dict[str, Any]:
@@ -21,7 +24,8 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
         "answers": [
             {
                 "seat": letter(row.seat),
-                "model": deliberation.plan["models"][row.seat]["name"],
+                "model": _stand_in(row) or deliberation.plan["models"][row.seat]["name"],
+                "stand_in": _stand_in(row),
                 "text": row.text,
                 **_figures(row),
             }
@@ -30,6 +34,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
         "reviews": [
             {
                 "seat": letter(row.seat),
+                "stand_in": _stand_in(row),
                 "outcome": row.outcome,
                 "error": row.error,
                 "ballot": {
@@ -44,8 +49,14 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
         "standings": [{**each, "seat": letter(each["seat"])} for each in deliberation.standings],
         "synthesis": council_answer(deliberation) if synthesis and synthesis.text else "",
         "seconds": deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
-        "cost": deliberation.calls.aggregate(cost=Sum("cost"))["cost"],
+        **deliberation.calls.aggregate(cost=Sum("cost"), unknown_calls=Count("pk", filter=_UNKNOWN)),
     }
+
+
+def _stand_in(row: Contribution) -> str:
+    """The model that wrote in place of the seat's own, where one did."""
+    stand_in = stand_in_of(row.deliberation.plan, row.stand_in)
+    return stand_in["name"] if stand_in else ""
 
 
 def _figures(row: Contribution) -> dict[str, Any]:

@@ -1,21 +1,24 @@
 """One socket a page of a shared conversation: shows its viewer out once the link does not open for them any more."""
 
 import random
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts.sessions import person_of
 from conversations import consumers
 from conversations.changes import Changes, known_from, look
 from conversations.consumers import NOTHING, ConversationConsumer
-from conversations.models import Conversation, Share, digest
+from conversations.models import Conversation, Share
 from conversations.viewers import LINKS, group_of, group_of_link
 from council import rows
 from council.rows import Statement
+from governance.tokens import digest
 
 
 class ShareConsumer(ConversationConsumer):
@@ -26,10 +29,13 @@ class ShareConsumer(ConversationConsumer):
     """
 
     live = False
+    shows = ""
+    """What the page shows, or was told that the link shows now."""
 
     async def connect(self) -> None:
         """Open the socket. Whoever the link does not open for hears nothing, and the same whatever the reason."""
         self.conversation_id = UUID(int=0)  # until its link has been looked up
+        self.shows = QueryDict(self.scope["query_string"]).get("shows", "")
         self.token: str = self.scope["url_route"]["kwargs"]["token"]
         await self._open(group_of_link(digest(self.token)), LINKS)
 
@@ -57,6 +63,14 @@ class ShareConsumer(ConversationConsumer):
         return self.visible is None or super()._due(now)
 
     def _changes(self) -> Changes | None:
+        changes = self._asked()
+        if changes is None and self.live:
+            # Gone, or a snapshot since it was asked what kind of link it is.
+            self.visible = None
+            changes = self._asked()
+        return changes
+
+    def _asked(self) -> Changes | None:
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))
         if visible := self.visible:
@@ -75,6 +89,9 @@ class ShareConsumer(ConversationConsumer):
             right = min(right, (share.expires - timezone.now()).total_seconds())
         self.visible_until = monotonic() + right
         self.visible = visible
+        shown, self.shows = self.shows or share.shows, share.shows
+        if changes and shown != share.shows:
+            changes = replace(changes, html=changes.html + render_to_string("conversations/_link_changed.html"))
         return changes
 
     def _look(self, visible: Statement) -> Changes | None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from conversations import changes, presenting, sharing
+from conversations import changes, presenting, sharing, timeline
 from conversations.forms import PRIVATE, ShareForm
 from conversations.models import Conversation, Share
 
@@ -36,16 +36,19 @@ def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         case "revoke":
             return _done(request, found, _revoke(found))
         case "update":
-            if current and not current.live:
-                sharing.update(current)
-            return _done(request, found, _("The link now shows the turns that there are now."))
+            if current and sharing.update(current):
+                return _done(request, found, _all_of(found))
+            return _done(request, found, _("Nothing was updated: there is no snapshot any more."))
     form = ShareForm(request.POST, found, current)
     if not form.is_valid():
         return _dialog(request, found, form, status=422)
     if form.cleaned_data["audience"] == PRIVATE:
         return _done(request, found, _revoke(found))
-    sharing.save(found, form.cleaned_data["audience"], form.expires, live=form.cleaned_data["live"])
-    return _done(request, found, _("Saved.") if current else _("The link is there. Copy it."))
+    try:
+        saved = sharing.save(found, form.cleaned_data["audience"], form.expires, live=form.cleaned_data["live"])
+    except Conversation.DoesNotExist as gone:
+        raise Http404 from gone
+    return _done(request, found, _("Saved.") if saved == current else _("The link is ready."))
 
 
 @login_required
@@ -54,7 +57,8 @@ def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def links(request: HttpRequest) -> HttpResponse:
     """A person's own links."""
     mine = Share.objects.visible_to(request.user).select_related("conversation")
-    return render(request, "conversations/links.html", {"shares": mine})
+    shown = [(each, _address(request, each)) for each in mine]
+    return render(request, "conversations/links.html", {"links": shown})
 
 
 @login_required
@@ -83,11 +87,12 @@ def _through_a_link(
     def opened(request: HttpRequest, token: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         link = Share.objects.open_to(request.user, token).select_related("conversation__owner").first()
         if link is not None:
+            link.token = token  # here it is at hand, whether the key that it was kept with is or not
             response = view(request, link, *args, **kwargs)
         elif request.user.is_authenticated:
             response = _gone(request)
         else:
-            response = redirect_to_login(request.path)
+            response = redirect_to_login(request.get_full_path())
         response["X-Robots-Tag"] = "noindex, nofollow"
         # Not of a form's page: browsers would hide its own origin too, which the protection from forgery asks for.
         response.headers.setdefault("Referrer-Policy", "no-referrer")
@@ -104,17 +109,12 @@ def shared(request: HttpRequest, share: Share) -> HttpResponse:
     # A page without JavaScript loads itself again while the council works.
     if not mine and request.method == "GET" and "again" not in request.GET:
         sharing.count_opening(share)
-    views = [presenting.view(each) for each in sharing.turns(share)]
-    last = views[-1] if views else None
     context = {
+        **presenting.page(sharing.turns(share)),
         "share": share,
-        "token": request.resolver_match.kwargs["token"],
+        "token": share.token,
         "title": sharing.title_of(share),
         "mine": mine,
-        "views": views,
-        "after": last.turn.pk if last else 0,
-        "revision": last.deliberation.revision if last else 0,
-        "unfinished": bool(last and last.unfinished),
     }
     return render(request, "conversations/shared.html", context)
 
@@ -125,24 +125,25 @@ def shared_changes(request: HttpRequest, share: Share) -> HttpResponse:
     """What a page lacks, as JSON: for pages whose socket does not work. A snapshot lacks nothing while it is there."""
     known = changes.known_from(request.GET)
     if not share.live:
-        return JsonResponse({"content": "", "after": known.turn, "revision": known.revision, "unfinished": False})
-    what = changes.since(share.conversation, known)
-    return JsonResponse(
-        {
-            "content": what.html,
-            "after": what.known.turn,
-            "revision": what.known.revision,
-            "unfinished": what.unfinished,
-        }
-    )
+        return JsonResponse(changes.page_message("", known, unfinished=False))
+    return JsonResponse(changes.since(share.conversation, known).as_message())
 
 
-@login_required
 @_through_a_link
+@require_GET
+def shared_calls(request: HttpRequest, share: Share, turn: int) -> HttpResponse:
+    """Every call of a turn that the link shows, over time."""
+    shown = get_object_or_404(sharing.shown(share).select_related("deliberation"), pk=turn)
+    return timeline.answer(request, shown, sharing.title_of(share))
+
+
+@_through_a_link
+@login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def copy(request: HttpRequest, share: Share) -> HttpResponse:
     """Go on with a copy: a form, because a page that tells nobody where it was read cannot send one, and its post."""
-    if request.method == "POST":
+    count = len(sharing.to_copy(share))
+    if request.method == "POST" and count:
         try:
             request_id = UUID(request.POST.get("request_id", ""))
         except ValueError:
@@ -151,12 +152,13 @@ def copy(request: HttpRequest, share: Share) -> HttpResponse:
         return redirect(made) if made else _gone(request)
     context = {
         "share": share,
-        "token": request.resolver_match.kwargs["token"],
+        "token": share.token,
         "title": sharing.title_of(share),
-        "count": sum(not each.deliberation.unfinished for each in sharing.turns(share)),
+        "count": count,
         "request_id": uuid4(),
     }
-    response = render(request, "conversations/share_copy.html", context)
+    refused = request.method == "POST"  # nothing has been answered, which the page says
+    response = render(request, "conversations/share_copy.html", context, status=409 if refused else 200)
     response["Referrer-Policy"] = "same-origin"
     return response
 
@@ -165,10 +167,23 @@ def _gone(request: HttpRequest) -> HttpResponse:
     return render(request, "conversations/share_gone.html", status=404)
 
 
+def _address(request: HttpRequest, share: Share) -> str:
+    """Where a link leads, for its owner; empty where its key is gone."""
+    token = sharing.token_of(share)
+    return request.build_absolute_uri(reverse("shared", args=[token])) if token else ""
+
+
 def _revoke(conversation: Conversation) -> str:
     """Revoke its link; returns what there is to say."""
     count = sharing.revoke(Share.objects.filter(conversation=conversation))
     return _("The link is revoked. It opens for nobody any more.") if count else _("It is private.")
+
+
+def _all_of(conversation: Conversation) -> str:
+    """How much its link shows, which was updated just now."""
+    link = sharing.current(conversation)
+    count = sharing.shown(link).count() if link else 0
+    return ngettext("The link now shows %s question.", "The link now shows all %s questions.", count) % count
 
 
 def _done(request: HttpRequest, conversation: Conversation, said: str) -> HttpResponse:
@@ -183,16 +198,17 @@ def _dialog(
     request: HttpRequest, conversation: Conversation, form: ShareForm, said: str = "", status: int = 200
 ) -> HttpResponse:
     link = form.share
-    token = sharing.token_of(link) if link else ""
+    address = _address(request, link) if link else ""
     context = {
         "conversation": conversation,
         "form": form,
         "share": link,
-        "address": request.build_absolute_uri(reverse("shared", args=[token])) if token else "",
+        "address": address,
         "count": len(sharing.turns(link)) if link and not link.live else 0,
         "behind": bool(link and sharing.behind(link)),
         "forbidden": bool(link and link.audience == Share.Audience.ANYONE and not form.public_links),
         "said": said,
+        "focus": next(iter(form.errors), "") or (("copy" if address else "audience") if request.htmx else ""),
     }
     template = "conversations/_share.html" if request.htmx else "conversations/share.html"
     return render(request, template, context, status=status)

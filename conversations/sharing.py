@@ -1,6 +1,5 @@
 """Links: made, changed and revoked, what one shows, and copies of that. Whoever looks through one is told."""
 
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -14,14 +13,25 @@ from django.utils import timezone
 
 from accounts.models import User
 from conversations import reading, viewers
-from conversations.models import Conversation, Share, Turn, digest
+from conversations.models import Conversation, Share, Turn
 from conversations.reading import TurnRows
+from council import retrying
 from council.models import Deliberation
+from governance.tokens import digest, new_token
+
+TAKEN = ("until", "title", "taken")
+CHANGES = ("audience", "expires", "live", *TAKEN)
+"""What its owner changes of a link. Who opens it and who revokes it, perhaps at the same moment, write the rest."""
 
 
 def last_ended(conversation: Conversation) -> Turn | None:
-    """Where a snapshot that is taken now ends; None: no deliberation has ended yet."""
-    ended = conversation.turns.exclude(deliberation__status__in=Deliberation.UNFINISHED)
+    """Where a snapshot that is taken now ends; None: no deliberation has ended yet.
+
+    One of which a part is just being tried again has ended before.
+    """
+    ended = conversation.turns.exclude(
+        deliberation__status__in=Deliberation.UNFINISHED, deliberation__retry__isnull=True
+    )
     return ended.order_by("created", "id").last()
 
 
@@ -33,30 +43,39 @@ def current(conversation: Conversation) -> Share | None:
 def save(conversation: Conversation, audience: str, expires: datetime | None, *, live: bool) -> Share:
     """Give a conversation a link, or change the one it has; its address stays, and so does what a snapshot shows.
 
-    A snapshot needs a turn that has ended.
+    A snapshot needs a turn that has ended. Raises Conversation.DoesNotExist if it has been deleted meanwhile.
     """
     with transaction.atomic():
-        # Two windows may do it at the same time.
-        Conversation.objects.select_for_update().get(pk=conversation.pk)
-        share = current(conversation)
+        # Two windows may do it at the same time, and a third may revoke or delete: that comes before or after.
+        held = Conversation.objects.select_for_update().get(pk=conversation.pk, deleted=None)
+        share = Share.objects.select_for_update().filter(conversation=held, revoked=None).first()
+        changed = CHANGES if share else None
         if share is None:
-            token = secrets.token_urlsafe(32)
-            share = Share(conversation=conversation, token=token, digest=digest(token))
+            token = new_token()
+            share = Share(token=token, digest=digest(token))
+        share.conversation = held
         share.audience, share.expires = audience, expires
         if live:
             share.live, share.until, share.title = True, None, ""
         elif share.live or share.until is None:
             share.live = False
             _take(share)
-        share.save()
+        share.save(update_fields=changed)
         _tell([share.digest])
     return share
 
 
-def update(share: Share) -> None:
-    """Bring a snapshot to the turns and the title that there are now."""
-    _take(share)
-    share.save(update_fields=["until", "title", "taken"])
+def update(share: Share) -> bool:
+    """Bring a snapshot to the turns and the title that there are now. False: it is none any more."""
+    with transaction.atomic():
+        still = Share.objects.select_for_update(of=("self",)).filter(pk=share.pk, revoked=None, live=False)
+        held = still.select_related("conversation").first()
+        if held is None:
+            return False
+        _take(held)
+        held.save(update_fields=TAKEN)
+        _tell([held.digest])
+    return True
 
 
 def behind(share: Share) -> bool:
@@ -94,34 +113,49 @@ def title_of(share: Share) -> str:
 
 
 def turns(share: Share) -> list[TurnRows]:
-    """The turns that a link shows, oldest first."""
+    """The turns that a link shows, oldest first; a snapshot nothing that is just being tried again."""
     found = reading.turns(share.conversation_id)
-    return found if share.until_id is None else [each for each in found if each.turn.pk <= share.until_id]
+    if share.until_id is None:
+        return found
+    return [retrying.settled(each) for each in found if each.turn.pk <= share.until_id]
+
+
+def to_copy(share: Share) -> list[TurnRows]:
+    """Those of them that a copy has: what goes on, or is tried again, is its owner's to stop."""
+    found = reading.turns(share.conversation_id)
+    until = share.until_id or (found[-1].turn.pk if found else 0)
+    return [each for each in found if each.turn.pk <= until and not each.deliberation.unfinished]
+
+
+def shown(share: Share) -> QuerySet[Turn]:
+    """The rows of the same turns."""
+    of_it = Turn.objects.filter(conversation=share.conversation_id)
+    return of_it if share.until_id is None else of_it.filter(pk__lte=share.until_id)
 
 
 def copy(share: Share, user: User, request_id: UUID) -> Conversation | None:
     """A conversation of this person's own with the ended turns that a link shows; None: it was revoked just now.
 
     The turns are new, the deliberations are the same rows, so nothing is stored, or counted, twice. The same
-    `request_id` again gives the same copy.
+    `request_id` again gives the same copy of this link.
     """
     with transaction.atomic():
         # Held, so that nobody revokes it, or deletes the conversation, meanwhile.
         if not Share.objects.select_for_update().filter(pk=share.pk, revoked=None).exists():
             return None
         made, new = Conversation.objects.get_or_create(
-            pk=uuid5(request_id, str(user.pk)), defaults={"owner": user, "title": title_of(share), "titled": True}
+            pk=uuid5(request_id, f"{user.pk} {share.pk}"),
+            defaults={"owner": user, "title": title_of(share), "titled": True},
         )
         parent = None
-        for each in turns(share) if new else ():
-            if not each.deliberation.unfinished:
-                parent = Turn.objects.create(
-                    conversation=made,
-                    parent=parent,
-                    deliberation=each.deliberation,
-                    request_id=uuid4(),
-                    created=each.turn.created,
-                )
+        for each in to_copy(share) if new else ():
+            parent = Turn.objects.create(
+                conversation=made,
+                parent=parent,
+                deliberation=each.deliberation,
+                request_id=uuid4(),
+                created=each.turn.created,
+            )
     return made
 
 

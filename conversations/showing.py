@@ -11,7 +11,8 @@ from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 from conversations.models import Turn
-from council.core.values import BallotState, Mode, Outcome, Stage, Status
+from conversations.naming import slot_value
+from council.core.values import CHAIRMAN, BallotState, Mode, Outcome, Slot, Stage, Status
 from council.models import Contribution, Deliberation
 
 KEPT = 1000  # finished texts and fragments: those of the hundred deliberations that were looked at last
@@ -38,12 +39,13 @@ _OUTCOMES = {
     Outcome.FAILED: gettext_lazy("failed"),
     Outcome.TIMED_OUT: gettext_lazy("too slow"),
     Outcome.CANCELLED: gettext_lazy("stopped"),
+    Outcome.UNKNOWN: gettext_lazy("result unknown"),
 }
 
 
 def outcome_word(outcome: str) -> str:
     """How an ended call is called on the page."""
-    return str(_OUTCOMES[Outcome(outcome)])
+    return str(_OUTCOMES[outcome])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ class CardView:
 
     `state` is waiting, thinking, writing, or the outcome; `word` is that for people. While it grows, `closed` is HTML
     that will not change and `open` the rest; once it has ended, `closed` is all of it. `current`: its stage goes on, so
-    it stands among the cards that people watch.
+    it stands among the cards that people watch. `stand_in`: the model that was asked in place of the seat's own.
+    `retry`: its owner may have it tried again; the style sheet shows that where the deliberation has ended and can
+    change. `late`: what came after it was written. `earlier`: what it had before it was tried again, as HTML.
     """
 
     id: str
@@ -86,6 +90,15 @@ class CardView:
     ballot_state: str = ""
     ballot_reason: str = ""
     ballot: str = ""
+    stand_in: str = ""
+    retry: bool = False
+    late: str = ""
+    earlier: str = ""
+
+    @property
+    def slot(self) -> str:
+        """How a button names it."""
+        return slot_value(Slot(Stage(self.stage), self.seat.index))
 
     @property
     def icon(self) -> str:
@@ -159,7 +172,11 @@ class StandingView:
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """Everything that a turn shows."""
+    """Everything that a turn shows.
+
+    `watched`: the stage whose cards people watch; empty where it has not begun, or none of it is in the main place.
+    `rewrite`: the chairman may be asked (again). `copied`: it is part of a copy too, and stays as it is.
+    """
 
     id: str
     turn: Turn
@@ -178,6 +195,11 @@ class TurnView:
     dissent: list[SeatView]
     cost: int | None
     seconds: float | None
+    watched: str
+    rewrite: bool
+    copied: bool
+    unknown: int = 0
+    """Calls that went out and of which nobody knows what came of them."""
 
     @property
     def unfinished(self) -> bool:
@@ -214,11 +236,11 @@ class TurnView:
     @property
     def shows(self) -> str:
         """What stands in the main place: waiting, answers, reviews (while they are written), synthesis, or best."""
-        if self.unfinished:
+        if not self.settled:
             return {
                 Stage.REVIEWING: "reviews",
                 Stage.SYNTHESISING: "synthesis",
-            }.get(self.deliberation.stage, "answers" if self.answers else "waiting")
+            }.get(self.watched, "answers" if self.answers else "waiting")
         if (
             self.synthesis
             and self.synthesis.closed
@@ -228,9 +250,29 @@ class TurnView:
         return "best" if self.full and self.best else "answers"
 
     @property
+    def settled(self) -> bool:
+        """What stands in the main place has ended; in the evidence something may be tried again."""
+        return not self.unfinished or (self.deliberation.retried and not self.watched)
+
+    @property
+    def rewrite_slot(self) -> str:
+        """How a button names the council's answer."""
+        return slot_value(Slot(Stage.SYNTHESISING, CHAIRMAN))
+
+    @property
+    def again(self) -> str:
+        """The stage of which something was tried again at last, or is just being."""
+        return self.deliberation.retry["stage"] if self.deliberation.retry else ""
+
+    @property
+    def edition(self) -> str:
+        """Of the evidence, which does not change unless something is tried again: the end of its parts' ids."""
+        return f"-{self.deliberation.retry['attempt']}" if self.deliberation.retry else ""
+
+    @property
     def place(self) -> str:
         """The id of the main place. Another one for each thing that it shows, so that none turns into the next."""
-        kind = self.shows if self.shows == "synthesis" or self.unfinished else f"{self.shows}-ended"
+        kind = self.shows if self.shows == "synthesis" or not self.settled else f"{self.shows}-ended"
         return f"{self.id}-{kind}"
 
     @property
@@ -299,7 +341,7 @@ class TurnView:
     @property
     def elapsed(self) -> float:
         """Seconds from the question until now, or until the end."""
-        return elapsed_since(self.deliberation.created) if self.seconds is None else self.seconds
+        return elapsed_since(self.deliberation.began) if self.seconds is None else self.seconds
 
     @property
     def announcement(self) -> str:
@@ -309,6 +351,8 @@ class TurnView:
                 Status.FAILED: _("The deliberation failed."),
                 Status.CANCELLED: _("The deliberation was stopped."),
             }.get(Status(self.deliberation.status), _("The council has answered."))
+        if self.deliberation.retried and self.settled:
+            return _("A part of it is tried again.")
         return {
             Stage.ANSWERING: _("The members write their answers."),
             Stage.REVIEWING: _("Peer review has begun."),

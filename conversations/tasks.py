@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
@@ -20,18 +20,19 @@ from conversations.live import Live
 from conversations.models import Conversation
 from conversations.viewers import tell
 from conversations.working import STALLED
-from council import calls, record
+from council import call_rows, calls, measuring, record
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
 from council.core.values import Status
-from council.models import Deliberation
+from council.models import Call, Deliberation
 from council.threads import in_thread
+from governance.times import hurried
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 LOOK_FOR_CANCELS = 0.3
-LOOK_FOR_STALLED = 20.0
-TITLE_AFTER = 3.0  # seconds: where many ask at once, the answers come first
+LOOK_FOR_STALLED = hurried(20.0)
+TITLE_AFTER = hurried(3.0)  # seconds: where many ask at once, the answers come first
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ async def lifespan() -> AsyncIterator[None]:
 
 def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
     """Begin a deliberation that this process has claimed. On the worker's loop; its job waits for the end."""
+    # What its tasks and their calls say names it.
+    structlog.contextvars.bind_contextvars(deliberation=str(claim.id))
     live = Live(conversation_id, claim)
     _running[claim.id] = running = _Running(
         claim,
@@ -82,6 +85,7 @@ def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
 @app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
 async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
+    structlog.contextvars.bind_contextvars(deliberation=deliberation_id)
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
     running = _running.get(key)
     if running and not await in_thread(record.holds, running.claim):
@@ -92,6 +96,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     if running is None:
         claim = await in_thread(record.claim, key)
         if claim is None:
+            # It is over; the title that its worker was making is lost with it.
+            await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
             return
         running = begin(conversation, claim)
     try:
@@ -111,6 +117,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
 
 
 async def _deliberate(claim: record.Claim, live: Live) -> None:
+    measuring.begun(claim.attempt, len(claim.filled))
     async with live:
         asker = calls.Asker(claim, live)
         try:
@@ -124,7 +131,7 @@ async def _deliberate(claim: record.Claim, live: Live) -> None:
         except Exception as error:
             match _cause(error):
                 case Stale():
-                    logger.info("Deliberation %s was taken over by another worker", claim.id)
+                    measuring.stale()
                 case OperationalError() | InterfaceError():
                     # The database was away for a moment: the job is begun again and goes on from what is recorded.
                     raise

@@ -34,6 +34,7 @@ async def suggest(claim: Claim, heard: Callable[[CallEnd], None]) -> str:
         request,
         purpose=Call.Purpose.TITLE,
         journal=calls.Rows(claim.id, claim.attempt, heard),
+        repeats=0,  # the question's start will do
     )
     return _tidy(reply.text) if reply.outcome is Outcome.COMPLETE else ""
 
@@ -41,5 +42,5 @@ async def suggest(claim: Claim, heard: Callable[[CallEnd], None]) -> str:
 def _tidy(text: str) -> str:
     """One short line without its wrapping, or nothing where the model did not keep to the task."""
     lines = [line.strip() for line in clean(text).strip().splitlines() if line.strip()]
-    title = lines[0].strip("\"'“”«»*#` ").removeprefix("Title:").strip().rstrip(".") if lines else ""
+    title = lines[0].rstrip(".:").strip("\"'“”«»*#` ").removeprefix("Title:").strip().rstrip(".:") if lines else ""
     return title if 2 <= len(title) <= min(80, TITLE_LENGTH) and len(title.split()) <= 10 else ""

@@ -63,7 +63,7 @@ async def tell_group(group: str, message: dict[str, Any]) -> None:
         if not _outage.begun:
             logger.warning("The channel layer does not answer; pages look for themselves")
         _outage.begun = True
-    except Exception:  # whatever the layer's client raises, a deliberation goes on without it
+    except Exception as error:  # noqa: BLE001  # whatever the layer's client raises, a deliberation goes on without it
         if not _outage.begun:
-            logger.warning("The channel layer takes no messages; pages look for themselves", exc_info=True)
+            logger.warning("The channel layer takes no messages (%s); pages look for themselves", error)
         _outage.begun = True

@@ -16,9 +16,20 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
-from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget, trigger_client_event
 
-from conversations import asking, changes, deleting, exporting, presenting, reading, showing, viewers
+from conversations import (
+    asking,
+    changes,
+    deleting,
+    exporting,
+    presenting,
+    reading,
+    retrying,
+    showing,
+    timeline,
+    viewers,
+)
 from conversations.history import MOST, PAGE, Place
 from conversations.history import page as history_page
 from conversations.markdown import clean
@@ -53,15 +64,17 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def changed(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """What a page lacks, as JSON: for pages whose socket does not work."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    what = changes.since(found, changes.known_from(request.GET))
-    return JsonResponse(
-        {
-            "content": what.html,
-            "after": what.known.turn,
-            "revision": what.known.revision,
-            "unfinished": what.unfinished,
-        }
-    )
+    return JsonResponse(changes.since(found, changes.known_from(request.GET)).as_message())
+
+
+@login_required
+@never_cache
+@require_GET
+def calls(request: HttpRequest, conversation_id: UUID, turn: int) -> HttpResponse:
+    """Every call of a turn's deliberation, over time: a fold of its page, or a page of its own."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    shown = get_object_or_404(found.turns.select_related("deliberation"), pk=turn)
+    return timeline.answer(request, shown, found.title)
 
 
 @login_required
@@ -83,6 +96,24 @@ def stop(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
     deleting.cancel(found)
     return _done(request, found.get_absolute_url())
+
+
+@login_required
+@require_POST
+def retry(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Try one answer, one review, or the council's answer of the last turn again."""
+    found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
+    try:
+        place = retrying.retry(found, request.POST.get("slot", ""))
+    except asking.Refused as refused:
+        status = 409 if refused.conflict else 422
+        if request.htmx:
+            told = {"text": str(refused), "tone": "warn"}
+            return trigger_client_event(HttpResponse(status=status), "toast", told)
+        messages.warning(request, str(refused))
+        return _conversation_page(request, found, status=status)
+    async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
+    return _done(request, f"{found.get_absolute_url()}#{place}")
 
 
 @login_required
@@ -177,16 +208,12 @@ def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpR
 def _conversation_page(
     request: HttpRequest, conversation: Conversation, error: str = "", status: int = 200
 ) -> HttpResponse:
-    views = [presenting.view(each) for each in reading.turns(conversation.pk)]
-    last = views[-1] if views else None
+    shown = presenting.page(reading.turns(conversation.pk))
     context = {
         **_history(request),
-        **_composer(request, error, last),
+        **_composer(request, error, shown["last"]),
+        **shown,
         "conversation": conversation,
-        "views": views,
-        "after": last.turn.pk if last else 0,
-        "revision": last.deliberation.revision if last else 0,
-        "unfinished": bool(last and last.unfinished),
     }
     return render(request, "conversations/conversation.html", context, status=status)
 
@@ -199,6 +226,7 @@ def _composer(request: HttpRequest, error: str, last: showing.TurnView | None = 
     chosen = next((each for each in councils if (each.slug == typed if typed else each.pk == asked_before)), None)
     return {
         "councils": [presenting.council_view(each) for each in councils],
+        "councils_of_others": not councils and Council.objects.filter(enabled=True).exists(),
         "chosen": chosen or next(iter(councils), None),
         "mode": _mode(request) if "mode" in request.POST or last is None else last.deliberation.mode,
         "typed": request.POST.get("question", last.question if last and "again" in request.GET else ""),

@@ -5,8 +5,10 @@ from datetime import timedelta
 from django.db.models.functions import Now
 from procrastinate.contrib.django.models import ProcrastinateWorker
 
-HEARTBEAT = 5.0  # seconds between two signs of life of a worker
-STALLED = 20.0  # seconds without one, after which a worker counts as dead
+from governance.times import hurried
+
+HEARTBEAT = hurried(5.0)  # seconds between two signs of life of a worker
+STALLED = hurried(20.0)  # seconds without one, after which a worker counts as dead
 
 
 def worker_alive() -> bool:

@@ -297,3 +297,23 @@ def test_it_searches_titles(client, council):
     page = client.get("/history/?q=appLE").content.decode()
     assert "Apples" in page
     assert "Trains" not in page
+
+
+def test_without_a_council_there_is_no_composer_but_what_to_do(client, people, council):
+    place = post(client, "First?")["Location"]
+    Deliberation.objects.update(status="complete")
+    council.groups.add(Group.objects.create(name="Directors"))
+    for address in ("/", place):
+        page = client.get(address).text
+        assert "Ask an administrator for one." in page
+        assert 'name="question"' not in page
+        assert "Second?" in client.post(address, {"question": "Second?"}).text
+    people[0].is_staff = people[0].is_superuser = True
+    people[0].save()
+    for address in ("/", place):
+        page = client.get(address).text
+        assert "for groups that you are not in" in page
+        assert reverse("admin:council_council_changelist") in page
+        assert "Finish setup" not in page
+    Council.objects.update(enabled=False)
+    assert "Finish setup" in client.get("/").text

@@ -33,9 +33,10 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db, pytest.mark.timeout(
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds; a busy machine is slow, and no test asks how slow
 QUESTION = "Why is the sky blue?"
-KEYS = {"question", "council", "answers", "reviews", "standings", "synthesis", "seconds", "cost"}
-ANSWER_KEYS = {"seat", "model", "text", "outcome", "error", "seconds", "input_tokens", "output_tokens", "cost"}
-REVIEW_KEYS = {"seat", "outcome", "error", "ballot", "text"}
+KEYS = {"question", "council", "answers", "reviews", "standings", "synthesis", "seconds", "cost", "unknown_calls"}
+FIGURES = {"outcome", "error", "seconds", "input_tokens", "output_tokens", "cost"}
+ANSWER_KEYS = {"seat", "model", "stand_in", "text"} | FIGURES
+REVIEW_KEYS = {"seat", "stand_in", "outcome", "error", "ballot", "text"}
 
 MAKE_A_COUNCIL = """
 from django.core.management import call_command

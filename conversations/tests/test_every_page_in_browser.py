@@ -196,3 +196,13 @@ def test_it_keeps_to_its_budget(visitor):
     assert len(sizes) <= 10, json.dumps(sizes, indent=1)
     assert sum(size for url, size in sizes.items() if url.endswith(".js")) <= 32 * 1024
     assert sum(size for url, size in sizes.items() if url.endswith(".css")) <= 18 * 1024
+
+
+def test_a_refused_form_is_gone_on_with_at_what_is_wrong(visitor):
+    page = visitor.page
+    page.goto("/accounts/password/set/")
+    for name in ("New password", "New password again"):
+        page.get_by_label(name, exact=True).fill("short")
+    page.get_by_role("button", name="Set the password").click()
+    page.locator(".errorlist").first.wait_for()
+    expect(page.get_by_label("New password", exact=True)).to_be_focused()

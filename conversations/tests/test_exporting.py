@@ -294,7 +294,8 @@ class TestJson:
         assert turn["synthesis"] == "Air scatters blue light [B]."
         assert turn["dissent"] == ["C"]
         assert turn["members"][1] == {"seat": "B", "name": "Model 1", "model": "Model 1"}
-        assert turn["chairman"] == {"name": "Model 3", "model": "Model 3", "outcome": "complete", "error": ""}
+        chairman = {"name": "Model 3", "model": "Model 3", "stand_in": "", "outcome": "complete", "error": ""}
+        assert turn["chairman"] == chairman
         assert turn["finished"] == "2026-03-04T05:07:22+00:00"
         assert (turn["status"], turn["seconds"], turn["cost"]) == ("complete", 75.0, 12_345)
         assert made.council_name == turn["council"]

@@ -228,7 +228,7 @@ def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, pr
     assert (found.status, found.attempt) == ("complete", 3)
     # The rows of the calls that nobody heard the end of say so.
     assert set(Call.objects.filter(fence__lt=3, purpose="answer").values_list("state", "outcome")) == {
-        ("ended", "failed")
+        ("ended", "unknown")
     }
 
 

@@ -342,3 +342,110 @@ def test_it_takes_no_more_text_once_another_worker_has_taken_over(monkeypatch):
             await asyncio.sleep(0.01)
 
     async_to_sync(play)()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_equals_a_reload_while_a_part_is_tried_again_and_after_that(seed, monkeypatch):
+    rng = random.Random(seed)
+    alice, council = cast.alice(), cast.council()
+    client = Client()
+    client.force_login(alice)
+    turn = asking.ask(alice, "What now?", council)
+    pages: list[Viewer] = []
+    slot = [Slot(Stage.ANSWERING, 1), Slot(Stage.REVIEWING, 1), Slot(Stage.SYNTHESISING, CHAIRMAN)][seed % 3]
+
+    async def tell(conversation_id, message):
+        for viewer in pages:
+            await viewer.hear(message)
+
+    monkeypatch.setattr(live, "tell", tell)
+
+    def reply(slot_now, text="Done.", outcome=Outcome.COMPLETE):
+        return Reply("Half of it", Outcome.TRUNCATED, "Cut.") if slot_now == slot else Reply(text, outcome)
+
+    async def compare():
+        for viewer in pages:
+            await viewer.consumer._update()
+        fresh = (await live.in_thread(Viewer, client, turn.conversation, 0, rng)).turns()
+        for viewer in pages:
+            assert dom.differences(viewer.turns(), fresh) == []
+
+    async def play():
+        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+
+        async def happens(*events):
+            for event in events:
+                await shown.emit(event)
+            await shown._write()
+            await shown._tell_changes(wait=True)
+
+        async def arrive():
+            pages.append(await live.in_thread(Viewer, client, turn.conversation, rng.choice([0.0, 0.5, 0.9]), rng))
+
+        ballots = [Ballot(((0,), (1,), (2,)), BallotState.VALID)] * 3
+
+        def all_answers():
+            return [AnswerFinished(Answer(seat, reply(Slot(Stage.ANSWERING, seat)))) for seat in range(3)]
+
+        def all_reviews():
+            replies = [reply(Slot(Stage.REVIEWING, seat), '{"critique": "Fine."}') for seat in range(3)]
+            return [ReviewFinished(Review(seat, replies[seat], ballots[seat], (0, 1, 2))) for seat in range(3)]
+
+        stages = [
+            StageStarted(Stage.ANSWERING, (0, 1, 2)),
+            StageStarted(Stage.REVIEWING, (0, 1, 2)),
+            StageStarted(Stage.SYNTHESISING, (CHAIRMAN,)),
+        ]
+        await arrive()
+        await happens(stages[0])
+        shown.grew(call_of(Slot(Stage.ANSWERING, 0)), "Some")
+        await shown._write_checkpoint()
+        await happens(*all_answers(), stages[1])
+        await happens(*all_reviews(), StandingsReady(standings(ballots)), stages[2])
+        await arrive()
+        await happens(SynthesisFinished(Synthesis(reply(Slot(Stage.SYNTHESISING, CHAIRMAN)), (0, 1, 2))))
+        await happens(Ended(Status.COMPLETE))
+        await compare()
+
+        await live.in_thread(record.reopen, turn.deliberation_id, turn.conversation_id, slot)
+        await tell(None, {"type": "renewed"})
+        await compare()
+        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        await happens(stages[0], *[each for each in all_answers() if slot != Slot(Stage.ANSWERING, each.answer.seat)])
+        if slot.stage is not Stage.ANSWERING:
+            others = [each for each in all_reviews() if slot != Slot(Stage.REVIEWING, each.review.seat)]
+            await happens(stages[1], *others)
+        if slot.stage is Stage.SYNTHESISING:
+            await happens(StandingsReady(standings(ballots)), stages[2])
+        await arrive()
+        for piece in ("One\n\ntwo", " three\n\n", "four"):
+            shown.grew(call_of(slot), piece)
+            if frame := shown._texts.frame(shown.recorder.revision, shown._changed):
+                await tell(None, frame)
+            if rng.random() < 0.7:
+                await shown._write_checkpoint()
+                await same_rows(shown)
+        await shown._write_checkpoint()
+        await compare()
+        new = Reply("One\n\ntwo three\n\nfour", Outcome.COMPLETE)
+        if rng.random() < 0.5:
+            kept = shown.recorder.kept[slot]
+            new = kept.or_better(Reply("", Outcome.FAILED, "It is down."))
+        match slot.stage:
+            case Stage.ANSWERING:
+                await happens(AnswerFinished(Answer(1, new)))
+                await same_rows(shown)
+                await happens(stages[1], *all_reviews(), StandingsReady(standings(ballots)), stages[2])
+                await happens(SynthesisFinished(Synthesis(Reply("Done.", Outcome.COMPLETE), (0, 1, 2))))
+            case Stage.REVIEWING:
+                await happens(ReviewFinished(Review(1, new, ballots[1], (0, 1, 2))))
+                await happens(StandingsReady(standings(ballots)), stages[2])
+                await happens(SynthesisFinished(Synthesis(Reply("Done.", Outcome.COMPLETE), (0, 1, 2))))
+            case Stage.SYNTHESISING:
+                await happens(SynthesisFinished(Synthesis(new, (0, 1, 2))))
+        await happens(Ended(Status.COMPLETE))
+        await same_rows(shown)
+        await compare()
+        return len(pages)
+
+    assert async_to_sync(play)()

@@ -1,12 +1,14 @@
 """What the administrator sees of links: who shares, with whom and until when; never what."""
 
 import html
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.tests import cast as people
 from conversations import asking, sharing
@@ -72,3 +74,18 @@ def test_nobody_makes_changes_or_deletes_one_there(share):
     for page in ("add", "change", "delete"):
         address = reverse(f"admin:conversations_share_{page}", args=[] if page == "add" else [share.pk])
         assert client.post(address, {"audience": "anyone", "post": "yes"}).status_code == 403
+
+
+def test_it_says_what_became_of_each_and_lists_them_by_that(share):
+    client = browser(people.alice())
+    for state, values in (
+        ("open", {"expires": None}),
+        ("expired", {"expires": timezone.now() - timedelta(days=1)}),
+        ("revoked", {"revoked": timezone.now()}),
+    ):
+        Share.objects.update(**values)
+        for asked in ("open", "expired", "revoked"):
+            page = client.get(f"{LIST}?state={asked}").text
+            assert ("1 link" in page) == (asked == state)
+            assert (f'field-state">{state}<' in page) == (asked == state)
+            assert ("Nothing here is like that." in page) == (asked != state)

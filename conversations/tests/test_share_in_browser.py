@@ -44,6 +44,7 @@ def public_links(visitor):
 def share(page, audience: str = "Team", kind: str = "Snapshot") -> str:
     """Make a link with the dialog of the conversation that is open; its address."""
     page.get_by_role("link", name="Share").click()
+    expect(page.get_by_role("radio", name="Private")).to_be_focused()
     page.get_by_role("radio", name=audience).check()
     page.get_by_role("radio", name=kind).check()
     page.get_by_role("button", name="Make the link").click()
@@ -51,8 +52,8 @@ def share(page, audience: str = "Team", kind: str = "Snapshot") -> str:
 
 
 def assert_over(page) -> None:
-    expect(page.get_by_role("heading", name="This link is no longer valid")).to_be_visible()
-    expect(page).to_have_title("This link is no longer valid")
+    expect(page.get_by_role("heading", name="This link leads nowhere")).to_be_visible()
+    expect(page).to_have_title("This link leads nowhere")
     expect(page.locator(".turn")).to_have_count(0)
     assert "Should we?" not in page.content()
 
@@ -71,6 +72,7 @@ def test_it_is_shared_opened_and_revoked_while_it_is_open(visitor, other, bob, p
     owner.keyboard.press("Escape")
     owner.get_by_role("link", name="Share").click()
     owner.get_by_text("Opened once by others.").wait_for()
+    expect(owner.get_by_role("button", name="Copy", exact=True)).to_be_focused()
     owner.get_by_role("button", name="Revoke the link").click()
     owner.get_by_text("The link is revoked").first.wait_for()
     assert_over(reader)
@@ -100,6 +102,26 @@ def test_a_live_link_shows_the_council_at_work_and_ends_meanwhile(site, visitor,
     assert_over(reader)
 
 
+def test_an_open_page_hears_that_its_link_shows_something_else(visitor, other, bob):
+    owner = visitor.finished(visitor.ask())
+    address = share(owner)
+    owner.keyboard.press("Escape")
+    reader = other(bob)
+    reader.goto(address)
+    reader.wait_for_timeout(1500)  # its socket has looked
+    visitor.finished(visitor.ask("And then?", owner), turns=2)
+    expect(reader.get_by_text("has changed")).to_have_count(0)
+    owner.get_by_role("link", name="Share").click()
+    owner.get_by_role("button", name="Update").click()
+    owner.get_by_text("The link now shows all 2 questions.").first.wait_for()
+    reader.get_by_role("link", name="Reload").click()
+    expect(reader.locator(".turn")).to_have_count(2)
+    expect(reader.get_by_text("has changed")).to_have_count(0)
+    owner.get_by_role("radio", name="Live").check()
+    owner.get_by_role("button", name="Save").click()
+    expect(reader.get_by_text("What this link shows has changed.")).to_be_visible()
+
+
 def test_it_copies_the_link(visitor):
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.finished(visitor.ask())
@@ -107,6 +129,7 @@ def test_it_copies_the_link(visitor):
     expect(page.get_by_role("button", name="Copy", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog").get_by_role("status")).to_have_text("Copied")
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_focused()
     assert page.evaluate("navigator.clipboard.readText()") == address
 
 
@@ -199,3 +222,20 @@ def test_it_fits_a_narrow_window(visitor):
             page.get_by_role("textbox", name="The link").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
         assert page.evaluate("(document.querySelector('dialog[open]') ?? document.body).scrollWidth") <= 320
+
+
+def test_it_opens_at_its_beginning_and_offers_a_question_that_comes_later(site, visitor, other, bob):
+    owner = visitor.finished(visitor.ask())
+    visitor.finished(visitor.ask("And then?", owner), turns=2)
+    address = share(owner, kind="Live")
+    owner.keyboard.press("Escape")
+    reader = other(bob)
+    reader.set_viewport_size({"width": 1000, "height": 500})
+    reader.goto(address)
+    expect(reader.locator(".turn")).to_have_count(2)
+    assert reader.evaluate("scrollY") == 0
+    busy(site)
+    visitor.ask("And at last?", owner)
+    reader.get_by_role("button", name="A new question").click()
+    expect(reader.get_by_role("heading", name="And at last?")).to_be_in_viewport()
+    expect(reader.get_by_role("button", name="A new question")).to_have_count(0)

@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from accounts.models import SiteSettings
 from conversations import asking, deleting, sharing
-from conversations.models import Conversation, Share, Turn, digest
+from conversations.models import Conversation, Share, Turn
 from conversations.tests import cast
 from council.models import Answer, Call, Deliberation, Synthesis
+from governance.tokens import digest
 
 pytestmark = pytest.mark.django_db
 
@@ -186,7 +187,7 @@ class TestDialog:
         made = post(client, conversation, audience="team")
         assert made.status_code == 200
         assert made.text.startswith('<div id="share-body"')
-        assert "The link is there" in made.text
+        assert "The link is ready." in made.text
         assert Share.objects.get().token in made.text
 
     def test_a_link_whose_key_is_gone_still_opens(self, alice, bob, conversation, settings):
@@ -394,6 +395,39 @@ class TestCopying:
         assert Conversation.objects.filter(owner=bob).count() == 1
         assert Turn.objects.filter(conversation__owner=bob).count() == 1
 
+    def test_the_same_form_sent_to_another_link_makes_another_copy(self, alice, bob, conversation, council):
+        other = asking.ask(alice, "Another question?", council).conversation
+        answer(other, "Another answer.")
+        request_id = uuid4()
+        first, second = (copied(browser(bob), make(each), request_id) for each in (conversation, other))
+        assert first.url != second.url
+        assert "Another answer." in browser(bob).get(second.url).text
+
+    def test_what_has_no_answer_yet_is_not_copied_and_says_so(self, alice, bob, council):
+        nothing_yet = asking.ask(alice, "First question?", council).conversation
+        token = make(nothing_yet, live=True)
+        client = browser(bob)
+        offered, tried = client.get(reverse("copy", args=[token])), copied(client, token)
+        assert (offered.status_code, tried.status_code) == (200, 409)
+        for page in (offered, tried):
+            assert "There is nothing to copy yet" in page.text
+            assert "Make the copy" not in page.text
+        assert not Conversation.objects.filter(owner=bob).exists()
+        answer(nothing_yet, "The first answer.")
+        assert copied(client, token).status_code == 302
+
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_whoever_is_sent_to_sign_in_first_leaves_no_trace_of_the_address(self, conversation, allowed):
+        allow_public_links()
+        token = make(conversation, "anyone")
+        allow_public_links(allowed=allowed)
+        for page in (browser().get(reverse("copy", args=[token]), {"a": "b"}), copied(browser(), token)):
+            assert page.status_code == 302
+            assert page["X-Robots-Tag"] == "noindex, nofollow"
+            assert "no-store" in page["Cache-Control"]
+            assert page["Referrer-Policy"] == "no-referrer"
+        assert browser().get(reverse("copy", args=[token]), {"a": "b"}).url.endswith("/copy/%3Fa%3Db")
+
     def test_a_copy_of_a_live_link_leaves_out_what_is_not_answered_yet(self, bob, conversation, council):
         ask_more(conversation, council, text="")
         copied(browser(bob), make(conversation, live=True))
@@ -438,6 +472,8 @@ class TestLists:
         client = browser(alice)
         page = client.get(reverse("links")).text
         assert "Question 2?" in page
+        assert "Revoke all 4" in page
+        assert all(place(token) in page for token in tokens)
         assert "Bob" not in page
         client.post(reverse("revoke-links"), {"share": more[0].shares.get().pk})
         assert Share.objects.filter(revoked=None).count() == 4

@@ -24,7 +24,7 @@ from council.core.values import Mode, Outcome, Reply, Slot, Stage, Status
 from council.models import Answer, Call, Council, Deliberation, LanguageModel
 from council.providers.calling import Attempt
 from council.record import Recorder
-from council.threads import Threads
+from council.threads import Threads, in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,6 +84,27 @@ def test_it_answers_reviews_and_sums_up(alice, council, provider):
     assert told["synthesis"]
     assert told["cost"] == sum(each.cost for each in Call.objects.all()) > 0
     assert kinds(provider) == ["answer"] * 3 + ["ballot"] * 3 + ["synthesis"]
+
+
+def test_what_two_at_once_say_of_themselves_and_their_calls_names_each(alice, council, provider, caplog):
+    """Where they are begun before their jobs are fetched, too."""
+    turns = [asking.ask(alice, "What now?", council) for _ in range(2)]
+
+    async def begin_both():
+        async with tasks.lifespan():
+            claims = [await in_thread(record.claim, turn.deliberation_id) for turn in turns]
+            begun = [tasks.begin(turn.conversation_id, claim) for turn, claim in zip(turns, claims, strict=True)]
+            for each in begun:
+                await asyncio.gather(each.task, each.title)
+
+    async_to_sync(begin_both)()
+    told = [each.msg for each in caplog.records if isinstance(each.msg, dict)]
+    for turn in turns:
+        of_it = [each for each in told if each["deliberation"] == str(turn.deliberation_id)]
+        events = [each["event"] for each in of_it if each["event"] != "Call ended"]
+        assert events == ["Question asked", "Deliberation begun", "Deliberation ended"]
+        calls = {each["call"] for each in of_it if each["event"] == "Call ended"}
+        assert calls == set(Call.objects.filter(deliberation=turn.deliberation_id).values_list("pk", flat=True))
 
 
 def test_it_stops_after_the_answers_where_that_was_asked(alice, council, provider):
@@ -435,3 +456,63 @@ async def test_a_thread_whose_waiter_has_gone_counts_as_busy_until_it_is_done():
         assert await asyncio.wait_for(threads(lambda: "done"), PATIENCE) == "done"
     finally:
         go.set()
+
+
+def test_who_is_not_waited_for_keeps_what_it_wrote_and_its_call_is_ended(alice, council, provider):
+    Council.objects.update(quorum=2, grace_seconds=0)
+    provider.script({"kind": "answer", "model": "test-1"}, fault="hang", n=20)
+    found = carry_out(asking.ask(alice, "What now?", Council.objects.get()))
+    answer = found.answers.get(seat=1)
+    assert answer.outcome == "truncated"
+    assert answer.text
+    assert answer.error == "Enough others were done; the council did not wait any longer."
+    assert Call.objects.get(purpose="answer", seat=1).outcome == "truncated"
+    assert found.status == "partial"
+    assert found.reason.startswith("B had not come to an end")
+    assert found.synthesis.outcome == "complete"
+
+
+@pytest.mark.parametrize("fault", [{"fault": "no_headers"}, {"fault": "unavailable", "n": 100}])
+def test_who_is_not_waited_for_is_not_asked_again(alice, council, provider, fault):
+    Council.objects.update(quorum=2, grace_seconds=0)
+    provider.script({"kind": "answer", "model": "test-1"}, **fault)
+    found = carry_out(asking.ask(alice, "What now?", Council.objects.get()))
+    (call,) = Call.objects.filter(purpose="answer", seat=1)
+    answer = found.answers.get(seat=1)
+    assert call.state == "ended"
+    assert call.outcome == answer.outcome == ("failed" if "n" in fault else "timed_out")
+    assert found.reason == "B did not answer."
+
+
+def test_who_is_asked_again_is_waited_for_though_enough_others_are_done(alice, council, provider):
+    Council.objects.update(quorum=2, grace_seconds=0)
+    provider.script({"kind": "answer", "model": "test-1"}, times=1, fault="hang", n=20)
+    turn = asking.ask(alice, "What now?", Council.objects.get())
+    carry_out(turn)
+    provider.script({"kind": "answer", "model": "test-1"}, first_token_ms=500)
+    record.reopen(turn.deliberation_id, turn.conversation_id, Slot(Stage.ANSWERING, 1))
+    assert carry_out(turn).answers.get(seat=1).outcome == "complete"
+
+
+def test_a_call_that_nobody_waits_for_when_its_row_is_written_is_ended(alice, council, monkeypatch):
+    turn = asking.ask(alice, "What now?", council)
+    send = Recorder.send
+
+    async def play():
+        claim = await tasks.in_thread(record.claim, turn.deliberation_id)
+        model = plans.model_of(claim.stored, 0)
+        async with live.Live(turn.conversation_id, claim) as shown:
+            await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+            asked = asyncio.ensure_future(shown.sending(NewCall(Call.Purpose.ANSWER, model, Slot(Stage.ANSWERING, 0))))
+
+            def late(recorder, calls):
+                written = send(recorder, calls)
+                asked.get_loop().call_soon_threadsafe(asked.cancel)
+                return written
+
+            monkeypatch.setattr(Recorder, "send", late)
+            await asyncio.wait([asked])
+            await shown.emit(AnswerFinished(values.Answer(0, Reply("", Outcome.TIMED_OUT, "Too late."))))
+
+    async_to_sync(play)()
+    assert list(Call.objects.values_list("state", "outcome")) == [("ended", "cancelled")]

@@ -10,7 +10,8 @@
   const unfinished = () => $("#work").hasAttribute("data-unfinished");
 
   /* Where the page stands: a connection asks for what comes after it, and gets exactly that. */
-  const known = { after: live.dataset.after, revision: live.dataset.revision };
+  const { after, revision, shows } = live.dataset;
+  const known = { after, revision, ...(shows && { shows }) };
   const query = () => new URLSearchParams(known);
   const learn = ({ after, revision }) => Object.assign(known, { after, revision });
 
@@ -107,10 +108,13 @@
     offer();
   };
   let news = "";
+  /* A turn that came below what is in view. */
+  let unseen = null;
   const offer = () => {
-    const away = news || (growing() && !following && below() > NEAR);
+    if (unseen && unseen.getBoundingClientRect().top < dockTop()) unseen = null;
+    const away = news || unseen || (growing() && !following && below() > NEAR);
     latest.hidden = !away;
-    const words = news || latest.dataset.words;
+    const words = news || (unseen ? latest.dataset.question : latest.dataset.words);
     if (away && latest.lastElementChild.textContent !== words) latest.lastElementChild.textContent = words;
   };
   latest.dataset.words = latest.textContent.trim();
@@ -125,6 +129,11 @@
   document.addEventListener("selectionchange", () => { if (!getSelection().isCollapsed) release(); });
   addEventListener("scrollend", near);
   latest.addEventListener("click", () => {
+    if (unseen && !news) {
+      unseen.scrollIntoView();
+      following = below() <= NEAR;
+      return offer();
+    }
     if (news) [...document.querySelectorAll(".turn > .main")].pop().scrollIntoView();
     news = "";
     following = true;
@@ -149,7 +158,7 @@
   /* What the reader has before the eyes, if it is evidence. */
   const evidence = () => {
     for (const share of [0.2, 0.5, 0.75]) {
-      const found = document.elementFromPoint(innerWidth * 0.6, innerHeight * share)?.closest(".turn.unfinished .evidence *");
+      const found = document.elementFromPoint(innerWidth * 0.6, innerHeight * share)?.closest(".turn.unfinished .evidence details[open] *");
       if (found) return found;
     }
     return null;
@@ -157,7 +166,7 @@
   let before;
   const look = () => {
     const cards = [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
-    before = { boxes: [], reading: null, say: announcement(), stop: document.activeElement?.form?.id === "stop" };
+    before = { boxes: [], reading: null, say: announcement(), pressed: ["stop", "retry"].includes(document.activeElement?.form?.id) };
     for (const card of cards) {
       const box = card.querySelector(".body");
       if (!box) continue;
@@ -167,6 +176,7 @@
         before.reading = { card, block, y: block.getBoundingClientRect().top };
       }
     }
+    before.turn = lastTurn()?.id;
     const block = before.reading ? null : evidence();
     if (block) before.reading = { card: block, block, y: block.getBoundingClientRect().top };
   };
@@ -177,10 +187,17 @@
       if (box && box.closest(".turn.unfinished > .main")) box.scrollTop = end ? box.scrollHeight : top;
     }
     /* With its button the focus would go too: from here Tab goes on to what came. */
-    if (before.stop && document.activeElement === document.body) $("#main").focus({ preventScroll: true });
+    if (before.pressed && document.activeElement === document.body) $("#main").focus({ preventScroll: true });
     const said = announcement();
     if (said !== before.say) stage(said, before.reading);
+    if (before.turn && before.turn !== lastTurn()?.id) came();
     before = null;
+  };
+  const lastTurn = () => $("#turns > .turn:last-child");
+  const came = () => {
+    unseen = lastTurn();
+    offer();
+    if (unseen) release();
   };
   const announcement = () => [...document.querySelectorAll(".rail")].pop()?.dataset.announce;
   const stage = (words, reading) => {
@@ -194,10 +211,20 @@
     release();
     news = words;
   };
+  /* What is tried again is not folded away, also where it has ended before this page heard of it: a morph leaves alone
+     whether a fold is open. Each try's fold has an id of its own, and is opened once. */
+  const triedFold = () => [...document.querySelectorAll(".evidence details[data-tried]")].pop();
+  let tried = triedFold()?.id;
+  const unfoldTried = () => {
+    const fold = triedFold();
+    if (fold && fold.id !== tried) fold.open = true;
+    tried = fold?.id;
+  };
   document.addEventListener("htmx:before:swap", ({ target }) => { if (target === live) look(); });
   /* Not after the swap's own event, which may come a frame late: what moved is put right before it is painted. */
   new MutationObserver(() => {
     settle();
+    unfoldTried();
     follow();
   }).observe($("#turns"), { childList: true, characterData: true, subtree: true });
   document.addEventListener("htmx:after:swap", ({ target }) => {
@@ -244,7 +271,8 @@
     if (event.target.closest?.(".turn a[href^='#']")) setTimeout(unfold);
   });
   if (location.hash) unfold();
-  else if (performance.getEntriesByType("navigation")[0]?.type === "navigate") {
+  else if (!document.body.matches(".shared") && performance.getEntriesByType("navigation")[0]?.type === "navigate") {
+    /* Whoever comes back to an own conversation goes on at its end; what is shared is read from its beginning. */
     const turns = document.querySelectorAll(".turn");
     if (turns.length > 1) turns[turns.length - 1].scrollIntoView();
   }

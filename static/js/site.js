@@ -1,6 +1,6 @@
 /* The shell: drawer, toasts, keys, dialogs, running clocks. Every page works without it; it only makes pages quicker.
    Hooks: data-key="mod+k" (press it to focus or click the element), data-dialog="id", data-copy="selector", data-elapsed="seconds",
-   <time data-local="date|time">, data-say="words" on a swapped-in part (announced once),
+   <time data-local="date|time"> (or data-time with data-words before it), data-say="words" on a swapped-in part (announced once),
    and an event "toast" with {text, tone} on any element (an HX-Trigger header can send it). */
 (() => {
   "use strict";
@@ -93,9 +93,20 @@
     const icon = button.querySelector("use");
     const was = icon.getAttribute("href");
     icon.setAttribute("href", was.replace("#copy", "#check"));
-    setTimeout(() => icon.setAttribute("href", was), 1600);
-    say($("#status").dataset.copied);
+    const { copied } = $("#status").dataset;
+    say(copied);
+    if (was.endsWith("#check")) return;
+    const word = button.querySelector("span");
+    const before = word?.textContent;
+    if (word) word.textContent = copied;
+    setTimeout(() => {
+      icon.setAttribute("href", was);
+      if (word) word.textContent = before;
+    }, 1600);
   }
+
+  /* A form that was refused is gone on with at what is wrong. */
+  $("main [aria-invalid='true']")?.focus();
 
   /* Keys. A page says which element a key belongs to; the last visible one wins, so a dialog's beats the page's. */
   const keys = root.dataset.shortcuts !== "off";
@@ -141,9 +152,10 @@
 
   /* Times in the reader's own zone. */
   const local = (scope) => {
-    for (const time of scope.querySelectorAll("time[data-local]")) {
+    for (const time of scope.querySelectorAll("[data-local]")) {
       const options = time.dataset.local === "date" ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" };
-      time.textContent = new Intl.DateTimeFormat(root.lang, options).format(new Date(time.dateTime));
+      const { words = "", time: moment = time.dateTime } = time.dataset;
+      time.textContent = words + new Intl.DateTimeFormat(root.lang, options).format(new Date(moment));
       time.removeAttribute("data-local");
     }
   };

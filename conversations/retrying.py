@@ -1,0 +1,37 @@
+"""One answer, one review, or the council's answer of a conversation's last turn, tried again."""
+
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from conversations import jobs
+from conversations.asking import Refused
+from conversations.models import Conversation, Turn
+from conversations.naming import slot_from, slot_id
+from council import record
+from council.core.errors import NotOffered, UnderWay
+
+
+def retry(conversation: Conversation, typed: str) -> str:
+    """Have a worker try one slot of the last turn again; `typed` says which, as buttons do.
+
+    Returns the id that it has on the page. Raises Refused: something is under way, there is no such slot, it is
+    complete and up to date, or the turn is also part of a copy, in which nothing must change.
+    """
+    slot = slot_from(typed)
+    turn = conversation.turns.order_by("created", "id").last()
+    if slot is None or turn is None:
+        raise Refused(_("There is nothing to be tried again here. Reload the page to see what there is."))
+    try:
+        with transaction.atomic():
+            record.reopen(turn.deliberation_id, conversation.pk, slot)
+            # Once it is locked: a copy that is just being made waits for this, or this for it.
+            if Turn.objects.filter(deliberation=turn.deliberation_id).exclude(pk=turn.pk).exists():
+                raise Refused(_("This turn is part of a copy too, so it stays as it is. Ask again instead."))
+            jobs.queue(jobs.Arguments(turn.deliberation_id, conversation.pk))
+    except (UnderWay, IntegrityError) as error:
+        raise Refused(
+            _("The council is still at work here. Wait for its answer or stop it, then try again."), conflict=True
+        ) from error
+    except NotOffered as error:
+        raise Refused(_("There is nothing to be tried again here. Reload the page to see what there is.")) from error
+    return slot_id(turn.deliberation_id, slot)

@@ -1,0 +1,58 @@
+"""The database did what it was told, and the connection broke before it could say so."""
+
+import pytest
+from django.db import OperationalError
+
+from conversations import asking
+from conversations.tests import cast
+from council import call_rows, plans, record, rows
+from council.call_rows import NewCall
+from council.core.events import Ended, StageStarted
+from council.core.values import Slot, Stage, Status
+from council.models import Call, Deliberation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def recorder():
+    turn = asking.ask(cast.alice(), "What now?", cast.council())
+    claim = record.claim(turn.deliberation_id)
+    made = record.Recorder(claim)
+    made.claim = claim
+    return made
+
+
+@pytest.fixture
+def answer_is_lost(monkeypatch):
+    execute = rows.execute
+
+    def losing(statements):
+        monkeypatch.setattr(rows, "execute", execute)
+        execute(statements)
+        raise OperationalError("the connection broke")
+
+    monkeypatch.setattr(rows, "execute", losing)
+
+
+def test_what_is_written_next_has_another_number(recorder, answer_is_lost):
+    """A page that has looked in between would else never look again."""
+    begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
+    with pytest.raises(OperationalError):
+        recorder.write(recorder.change([begun]))
+    seen = Deliberation.objects.get().revision
+    recorder.write(recorder.change([begun, Ended(Status.COMPLETE)]))
+    assert Deliberation.objects.get().revision > seen
+
+
+def test_the_rows_of_calls_that_nobody_was_told_of_say_that_they_were_never_sent(recorder, answer_is_lost):
+    calls = [
+        NewCall(Call.Purpose.ANSWER, plans.model_of(recorder.claim.stored, seat), Slot(Stage.ANSWERING, seat))
+        for seat in range(3)
+    ]
+    with pytest.raises(OperationalError):
+        recorder.send(calls)
+    sent = recorder.send(calls)
+    never = Call.objects.exclude(pk__in=[each.id for each in sent])
+    assert [(each.state, each.outcome, each.error) for each in never] == [("ended", "failed", call_rows.UNHEARD)] * 3
+    assert set(Call.objects.filter(pk__in=[each.id for each in sent]).values_list("state", flat=True)) == {"sent"}

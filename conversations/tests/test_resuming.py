@@ -1,0 +1,202 @@
+"""What becomes of calls whose worker was killed: what is known of them, how often they are repeated, who is told."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils.html import strip_tags
+
+from bench.provider import Provider
+from conversations import asking, results, tasks
+from conversations.tests import cast
+from council import plans, record
+from council.call_rows import NewCall
+from council.core import values
+from council.core.events import AnswerFinished, StageStarted
+from council.core.values import Outcome, Reply, Slot, Stage
+from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel
+from council.models import Provider as ProviderRow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
+        yield provider
+
+
+@pytest.fixture(autouse=True)
+def _fresh(provider, monkeypatch):
+    provider.reset()
+    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
+
+
+@pytest.fixture
+def turn(provider):
+    return asking.ask(cast.alice(), "What now?", cast.council(provider.url))
+
+
+def killed(turn, *seats, text="", answered=()):
+    """A worker sent calls for these members' answers, wrote what had come down, and was killed."""
+    recorder = record.Recorder(record.claim(turn.deliberation_id))
+    begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
+    recorder.begin(begun)
+    recorder.write(recorder.change([begun]))
+    slots = [Slot(Stage.ANSWERING, seat) for seat in seats]
+    models = [plans.model_of(turn.deliberation.plan, seat) for seat in seats]
+    recorder.send([NewCall(Call.Purpose.ANSWER, *each) for each in zip(models, slots, strict=True)])
+    done = [AnswerFinished(values.Answer(seat, Reply("Done.", Outcome.COMPLETE))) for seat in answered]
+    if done:
+        recorder.write(recorder.change(done))
+    for slot in slots:
+        if text:
+            recorder.grew(slot, text)
+    recorder.checkpoint(recorder.snapshot())
+
+
+def carry_out(turn) -> Deliberation:
+    async def run():
+        async with tasks.lifespan():
+            await tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id))
+
+    async_to_sync(run)()
+    return Deliberation.objects.get(pk=turn.deliberation_id)
+
+
+def asked(provider) -> list[str]:
+    return sorted(each["body"]["model"] for each in provider.requests() if each["kind"] == "answer")
+
+
+def test_a_call_that_went_out_is_unknown_and_is_repeated_once_and_the_page_says_so(turn, provider, client):
+    killed(turn, 1, answered=(0, 2))
+    found = carry_out(turn)
+    assert found.status == "complete"
+    assert asked(provider) == ["test-1"]  # what was filled is not asked again
+    lost, repeated = Call.objects.filter(purpose="answer", seat=1)
+    assert (lost.state, lost.outcome) == ("ended", "unknown")
+    assert lost.error == "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
+    assert lost.sent
+    assert repeated.outcome == "complete"
+    assert results.as_json(found)["unknown_calls"] == 1
+    client.force_login(turn.conversation.owner)
+    page = " ".join(strip_tags(client.get(f"/c/{found.scope}/").content.decode()).split())
+    assert "Calls with an unknown result1 may be billed all the same" in page
+
+
+def test_a_call_that_waited_for_its_turn_was_never_sent_and_does_not_count(turn, provider):
+    ProviderRow.objects.update(concurrency=1)
+    killed(turn, 1)
+    killed(turn, 1)
+    ProviderRow.objects.update(concurrency=None)
+    found = carry_out(turn)
+    assert found.status == "complete"
+    lost = Call.objects.filter(purpose="answer", seat=1, fence__lt=3)
+    assert {(each.outcome, each.sent, each.error) for each in lost} == {
+        ("failed", None, "Its worker was lost before it was sent.")
+    }
+    assert results.as_json(found)["unknown_calls"] == 0
+
+
+def test_what_was_lost_twice_is_not_asked_a_third_time_and_the_others_go_on(turn, provider):
+    killed(turn, 1)
+    killed(turn, 1)
+    found = carry_out(turn)
+    assert (found.status, found.attempt) == ("partial", 3)
+    assert asked(provider) == ["test-0", "test-2"]
+    answer = found.answers.get(seat=1)
+    assert (answer.outcome, answer.text) == ("failed", "")
+    assert answer.error.startswith("Twice it was sent and nothing is known of what came of it.")
+    assert results.as_json(found)["unknown_calls"] == 2
+
+
+def test_what_had_come_of_it_is_kept_and_marked_as_cut_off(turn, provider):
+    killed(turn, 1)
+    killed(turn, 1, text="Half of it")
+    answer = carry_out(turn).answers.get(seat=1)
+    assert (answer.outcome, answer.text) == ("truncated", "Half of it")
+
+
+def test_a_fallback_model_is_asked_instead_of_a_third_time(provider):
+    council = cast.council(provider.url)
+    spare = LanguageModel.objects.create(
+        provider=ProviderRow.objects.get(), slug="spare", model_id="spare", name="Spare", context=100_000
+    )
+    Fallback.objects.create(council=council, language_model=spare)
+    turn = asking.ask(cast.alice(), "What now?", council)
+    killed(turn, 1)
+    killed(turn, 1, text="Half of it")
+    found = carry_out(turn)
+    assert found.status == "complete"
+    assert found.answers.get(seat=1).stand_in == 0
+    assert asked(provider) == ["spare", "test-0", "test-2"]
+
+
+def test_silence_and_a_lost_worker_count_together(turn, provider):
+    """A call that timed out may have been carried out just as well as one whose worker was lost."""
+    LanguageModel.objects.update(first_token_seconds=1)
+    Deliberation.objects.update(plan=with_patience(turn.deliberation.plan, 1))
+    killed(turn, 1)
+    provider.script({"model": "test-1", "kind": "answer"}, fault="no_headers")
+    found = carry_out(turn)
+    assert found.status == "partial"
+    assert asked(provider).count("test-1") == 1
+    assert results.as_json(found)["unknown_calls"] == 2
+
+
+def with_patience(plan, seconds):
+    return {**plan, "models": [{**each, "first_token_seconds": seconds} for each in plan["models"]]}
+
+
+def test_a_worker_that_hands_over_says_what_it_stopped_and_nothing_is_unknown(turn, provider):
+    provider.script({"kind": "answer"}, fault="hang", times=3)
+
+    async def stopped():
+        async with tasks.lifespan():
+            job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
+            while len(await asyncio.to_thread(asked, provider)) < 3:
+                await asyncio.sleep(0.02)
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+
+    async_to_sync(stopped)()
+    answers = Call.objects.filter(purpose="answer")
+    assert {(each.state, each.outcome) for each in answers} == {("ended", "cancelled")}
+    found = carry_out(turn)
+    assert found.status == "complete"
+    assert not Call.objects.filter(outcome="unknown").exists()
+
+
+def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provider):
+    """Whoever looks meanwhile sees that the first has ended, and not that it still goes on."""
+    CallPolicy.objects.create(pk=1)
+    wait = {"Retry-After": "2"}
+    provider.script({"model": "test-1", "kind": "answer"}, status=429, headers=wait, body={}, delay=0.5, times=1)
+    provider.script({"kind": "answer"}, delay=3)  # nothing else happens meanwhile
+    seen = []
+
+    async def run():
+        async with tasks.lifespan():
+            job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
+            while not seen:
+                first = await tasks.in_thread(lambda: Call.objects.filter(purpose="answer", seat=1).first())
+                if first and first.state == "ended":
+                    seen.append(await tasks.in_thread(Call.objects.filter(purpose="answer", seat=1).count))
+                await asyncio.sleep(0.02)
+            await job
+
+    async_to_sync(run)()
+    assert seen == [1]
+    first, second = Call.objects.filter(purpose="answer", seat=1)
+    assert second.queued == first.ended
+    assert (second.sent - second.queued).total_seconds() > 1.9
+
+
+def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more(turn):
+    Deliberation.objects.update(plan={"question": "What now?"})
+    for _ in range(record.ATTEMPTS):
+        with pytest.raises(KeyError):
+            record.claim(turn.deliberation_id)
+    assert record.claim(turn.deliberation_id) is None
+    found = Deliberation.objects.get()
+    assert (found.status, found.reason) == ("failed", "It was begun three times and never came to its end.")
