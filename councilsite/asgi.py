@@ -5,6 +5,8 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
 from councilsite import postgres
 
@@ -23,7 +25,10 @@ from django.urls import re_path  # noqa: E402  # settings come first
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402  # settings come first
 
 from conversations.routing import websocket_urlpatterns  # noqa: E402  # settings come first
+from councilsite import metrics  # noqa: E402  # settings come first
+from councilsite.incoming import identified  # noqa: E402  # settings come first
 from councilsite.pages import Pages  # noqa: E402  # settings come first
+from councilsite.readiness import with_readyz  # noqa: E402  # settings come first
 from councilsite.turns import in_turns  # noqa: E402  # settings come first
 
 
@@ -34,8 +39,14 @@ async def refuse(_scope: Any, receive: Any, send: Any) -> None:
 
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
-application = ProtocolTypeRouter(
-    {"http": in_turns(Pages()), "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets))}
+protocols = ProtocolTypeRouter(
+    {"http": with_readyz(in_turns(Pages())), "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets))}
 )
+application = identified(protocols)
 if settings.TRUSTED_PROXIES:
     application = ProxyHeadersMiddleware(application, settings.TRUSTED_PROXIES)
+
+try:
+    metrics.serve(os.environ)
+except (CommandError, ImproperlyConfigured) as error:
+    raise SystemExit(f"{error}") from error

@@ -12,8 +12,9 @@ from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
 
 from councilsite import working
+from governance.times import hurried
 
-GRACE = 5.0  # seconds for running jobs when the process is asked to stop; the rest is resumed by the next start
+GRACE = hurried(5.0)  # seconds for running jobs when told to stop; the next start resumes the rest
 COLLECT = (20_000, 20, 20)  # objects made before the collector looks; streams make many that need none
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from procrastinate.exceptions import ProcrastinateException
 from conversations import tasks
 from conversations.jobs import GivenJobs
 from conversations.working import HEARTBEAT, STALLED
+from governance.times import hurried
 
 CONCURRENCY = 200  # jobs at a time; they wait for providers, not for the processor
-RETRY = 2.0  # seconds between two tries to reach a database that has gone
+RETRY = hurried(2.0)  # seconds between two tries to reach a database that has gone
 
 logger = logging.getLogger(__name__)
 

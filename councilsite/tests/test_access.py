@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from asgiref.sync import sync_to_async
@@ -24,11 +25,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from accounts import signing_up
 from accounts.models import Invitation, SiteSettings, User
-from conversations import asking, routing, sharing
-from conversations.models import Conversation, Share
+from conversations import asking, sharing
+from conversations.models import Conversation, Share, Turn
 from conversations.tests import cast
-from council.models import Call, Council, Deliberation, LanguageModel, Provider
+from council.models import Breaker, Call, CallPolicy, Council, Deliberation, LanguageModel, Provider
 from councilsite import asgi
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -85,15 +87,18 @@ CONVERSATIONS = {
     "history/": read(SIGNED_IN),
     "c/<uuid:conversation_id>/": both(OWNER),
     "c/<uuid:conversation_id>/changes/": read(OWNER),
+    "c/<uuid:conversation_id>/calls/<int:turn>/": read(OWNER),
     "c/<uuid:conversation_id>/export.md": read(OWNER),
     "c/<uuid:conversation_id>/export.json": read(OWNER),
     "c/<uuid:conversation_id>/share/": both(OWNER),
     "s/<str:token>/": read(SIGNED_IN),
     "s/<str:token>/changes/": read(SIGNED_IN),
+    "s/<str:token>/calls/<int:turn>/": read(SIGNED_IN),
     "s/<str:token>/copy/": both(SIGNED_IN),
     "settings/links/": read(SIGNED_IN),
     "settings/links/revoke/": write(SIGNED_IN),
     "c/<uuid:conversation_id>/stop/": write(OWNER),
+    "c/<uuid:conversation_id>/retry/": write(OWNER),
     "c/<uuid:conversation_id>/rename/": write(OWNER),
     "c/<uuid:conversation_id>/delete/": write(OWNER),
     "c/<uuid:conversation_id>/restore/": write(OWNER),
@@ -105,6 +110,7 @@ ACCOUNTS = {
     "settings/shortcuts/": write(ANYONE),
     "settings/sessions/<int:session_id>/end/": write(OWNER),
     "join/<str:token>/": both(ANYONE),
+    "signup/<str:token>/": both(ANYONE),
     "setup/done/": both(SIGNED_IN),
     "setup/<str:token>/": both(NOTHING_THERE),
     "accounts/login/": both(ANYONE),
@@ -143,7 +149,7 @@ ACCOUNTS = {
 ADMIN = {
     "admin/": both(STAFF),
     "admin/login/": both(Rule(LOGIN, REFUSED, REFUSED, REFUSED, IN, IN)),
-    "admin/logout/": write(ANYONE),
+    "admin/logout/": Methods(ANYONE, Rule(*[IN] * 4, LOGIN, LOGIN)),
     "admin/password_change/": both(STAFF),
     "admin/password_change/done/": read(STAFF),
     "admin/autocomplete/": read(NOT_EVEN_THEY),  # without saying for which field
@@ -167,6 +173,8 @@ ADMINISTERED = {
     "conversations/share": set(),
     "council/deliberation": set(),
     "council/call": set(),
+    "council/breaker": set(),
+    "council/callpolicy": {CHANGED},
     "procrastinate/procrastinatejob": set(),
 }
 """What administrators may do with rows of each kind, besides looking at them. Others of the staff need permissions."""
@@ -211,6 +219,8 @@ class World:
                 return self.deleted.pk if place.endswith("restore/") else self.conversation.pk
             case "token" if place in TOKENS:
                 return TOKENS[place]()
+            case "turn":
+                return self.conversation.turns.get().pk
             case "session_id":
                 return UserSession.objects.get().pk
             case "object_id" | "id":
@@ -231,10 +241,17 @@ PARTS = {
 
 TOKENS = {
     **dict.fromkeys(
-        ("s/<str:token>/", "s/<str:token>/changes/", "s/<str:token>/copy/", "ws/s/<str:token>/"),
+        (
+            "s/<str:token>/",
+            "s/<str:token>/changes/",
+            "s/<str:token>/calls/<int:turn>/",
+            "s/<str:token>/copy/",
+            "ws/s/<str:token>/",
+        ),
         lambda: sharing.token_of(Share.objects.get()),
     ),
     "join/<str:token>/": lambda: Invitation.objects.get().token,
+    "signup/<str:token>/": lambda: signing_up.link("eve@example.org").split("/")[-2],
 }
 
 OBJECTS = {
@@ -249,6 +266,8 @@ OBJECTS = {
     "authenticator": lambda _: Authenticator.objects.first().pk,
     "invitation": lambda _: Invitation.objects.get().pk,
     "share": lambda _: Share.objects.get().pk,
+    "callpolicy": lambda _: CallPolicy.objects.get().pk,
+    "breaker": lambda _: Breaker.objects.get().pk,
     "sitesettings": lambda _: SiteSettings.objects.get().pk,
     "": lambda world: world.conversation.pk,
 }
@@ -284,7 +303,9 @@ def world() -> World:
     sharing.save(asked[0], Share.Audience.TEAM, None, live=True)
     Group.objects.create(name="Editors")
     UserSession.objects.create(user=alice, ip="127.0.0.1", user_agent="A browser", session_key="of-hers")
-    SiteSettings.objects.create(pk=1)
+    SiteSettings.objects.create(pk=1, signup="open")
+    CallPolicy.objects.create(pk=1)
+    Breaker.objects.create(language_model=model)
     expires = timezone.now() + timedelta(days=1)
     Invitation.objects.create(email="dave@example.org", expires=expires, created_by=people["administrator"])
     Authenticator.objects.create(user=staff, type=Authenticator.Type.TOTP, data={"secret": "JBSWY3DPEHPK3PXP"})
@@ -309,7 +330,10 @@ def addresses() -> Iterator[str]:
 
 def test_no_address_and_no_socket_is_unlisted():
     assert set(addresses()) == set(MATRIX)
-    assert {str(each.pattern) for each in routing.websocket_urlpatterns} == set(SOCKETS)
+    router = asgi.protocols.application_mapping["websocket"].application.inner
+    *sockets, rest = router.routes
+    assert {str(each.pattern) for each in sockets} == set(SOCKETS)
+    assert (str(rest.pattern), rest.callback) == ("", asgi.refuse)
 
 
 def filled(place: str, world: World) -> str:
@@ -320,18 +344,38 @@ def filled(place: str, world: World) -> str:
 
 @pytest.mark.parametrize("who", Rule._fields)
 def test_each_address_lets_in_whom_it_should(world, who):
+    try_all(world, who, MATRIX, set(Rule._fields) - {"anonymous"})
+
+
+@pytest.mark.parametrize("who", Rule._fields)
+def test_each_address_of_a_link_for_anyone_lets_in_whom_it_should(world, who):
+    share_with_anyone(world)
+    try_all(world, who, OF_A_LINK_FOR_ANYONE, set(Rule._fields))
+
+
+def share_with_anyone(world: World) -> None:
+    SiteSettings.objects.update(public_links=True)
+    sharing.save(world.conversation, Share.Audience.ANYONE, None, live=False)
+
+
+def try_all(world: World, who: str, matrix: dict[str, Methods], readers: set[str]) -> None:
+    """Try each address: who reads the conversation, and that nobody but its owner changes what is the owner's."""
     client = Client()
     if world.people[who]:
         client.force_login(world.people[who])
     cookies = deepcopy(client.cookies)
     met, expected = {}, {}
-    for place, methods in MATRIX.items():
+    before = rows_of_the_owner(world)
+    for place, methods in matrix.items():
         for method, rule in methods._asdict().items():
             client.cookies = deepcopy(cookies)
+            address = filled(place, world)
             with transaction.atomic():  # what one does the next does not meet
-                response = getattr(client, method)(filled(place, world))
+                response = getattr(client, method)(address)
+                if who != "owner" and method == "post":
+                    assert rows_of_the_owner(world) == before, (method, place)
                 transaction.set_rollback(True)
-            if who not in OF_THE_CONVERSATION.get(place, {"owner"}):
+            if who not in (readers if place in OF_THE_CONVERSATION else {"owner"}):
                 assert QUESTION not in response.content.decode(), place
             if rule is not None:
                 met[method, place] = outcome(response)
@@ -341,10 +385,40 @@ def test_each_address_lets_in_whom_it_should(world, who):
     assert met == expected
 
 
-OF_THE_CONVERSATION = dict.fromkeys(
-    ("s/<str:token>/", "s/<str:token>/changes/", "s/<str:token>/copy/"), set(Rule._fields) - {"anonymous"}
+OF_THE_CONVERSATION = (
+    "s/<str:token>/",
+    "s/<str:token>/changes/",
+    "s/<str:token>/calls/<int:turn>/",
+    "s/<str:token>/copy/",
 )
 """Where others than its owner may read of the conversation."""
+
+OF_A_LINK_FOR_ANYONE = {
+    **dict.fromkeys(OF_THE_CONVERSATION, read(ANYONE)),
+    "s/<str:token>/copy/": both(SIGNED_IN),
+}
+
+
+def rows_of_the_owner(world: World) -> dict[str, list]:
+    """All that is the owner's, but how often others opened it, and when she signed in."""
+    alice = world.people["owner"]
+    turns = Turn.objects.filter(conversation__owner=alice)
+    hers = {
+        "herself": User.objects.filter(pk=alice.pk),
+        "groups": alice.groups,
+        "addresses": EmailAddress.objects.filter(user=alice),
+        "factors": Authenticator.objects.filter(user=alice),
+        "sessions": UserSession.objects.filter(user=alice, session_key="of-hers"),
+        "conversations": Conversation.objects.filter(owner=alice),
+        "turns": turns,
+        "deliberations": Deliberation.objects.filter(pk__in=turns.values("deliberation")),
+        "links": Share.objects.filter(conversation__owner=alice),
+    }
+
+    def known(row: dict) -> dict:
+        return {key: value for key, value in row.items() if key not in {"opened", "last_login", "last_seen_at"}}
+
+    return {name: [known(row) for row in rows.order_by("pk").values()] for name, rows in hers.items()}
 
 
 def outcome(response) -> str:

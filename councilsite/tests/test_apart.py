@@ -37,7 +37,7 @@ class Apart:
 
     url: str
     web: Program
-    start_worker: Callable[[], Program]
+    start_worker: Callable[..., Program]
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,16 @@ def site(static, provider, transactional_db):
     forget_jobs()
     started = []
 
-    def start(redis: str) -> Apart:
+    def start(redis: str, **more: str) -> Apart:
         port = str(free_port())
         settings = environment(VAR_DIR=str(static), REDIS_URL=redis, PORT=port)
 
-        def program(*arguments: str) -> Program:
-            started.append(Program(*arguments, **settings))
+        def program(*arguments: str, **more: str) -> Program:
+            started.append(Program(*arguments, **settings, **more))
             return started[-1]
 
-        web = program(*DAPHNE, "-b", "127.0.0.1", "-p", port)
-        return Apart(f"http://127.0.0.1:{port}", web, lambda: program(*WORKER))
+        web = program(*DAPHNE, "-v", "0", "-b", "127.0.0.1", "-p", port, **more)
+        return Apart(f"http://127.0.0.1:{port}", web, lambda *options, **more: program(*WORKER, *options, **more))
 
     yield start
     for each in started:
@@ -111,9 +111,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def ask(browser: httpx.Client) -> str:
+def ask(browser: httpx.Client, question: str = "What now?") -> str:
     """Post a question; the path of its conversation."""
-    response = browser.post("/", data={"question": "What now?", "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
+    response = browser.post("/", data={"question": question, "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
     assert response.status_code == 302, response.text
     return response.headers["location"]
 
@@ -194,7 +194,7 @@ def test_a_redis_that_goes_takes_no_answer_with_it(site, provider, tmp_path_fact
     redis.start()
     try:
         apart = site(f"unix://{path}")
-        apart.start_worker()
+        worker = apart.start_worker()
         with alice(apart) as browser:
             place = ask(browser)
             with socket(apart, browser, place) as page:
@@ -203,6 +203,8 @@ def test_a_redis_that_goes_takes_no_answer_with_it(site, provider, tmp_path_fact
                 wait_until(finished)
             assert Deliberation.objects.get().status == "complete"
             assert_complete(browser.get(place).text, provider)
+        for each in (apart.web, worker):
+            assert "File " not in each.said  # nobody can do anything about a traceback of Redis's
     finally:
         redis.terminate()
 
@@ -217,6 +219,19 @@ def test_told_to_stop_both_end_cleanly_and_the_worker_finishes_what_it_has(site,
         assert (worker.ends(), apart.web.ends()) == (0, 0)
     assert Deliberation.objects.get().status == "complete"
     assert "Traceback" not in apart.web.said + worker.said
+
+
+def test_told_to_stop_without_time_a_worker_hands_on_what_it_has(site, provider, valkey):
+    apart = site(valkey)
+    first = apart.start_worker("--grace", "0")
+    with alice(apart) as browser, socket(apart, browser, place := ask(browser)) as page:
+        next(frames(page))
+        assert first.signal(signal.SIGTERM) == 0
+        assert not finished()
+        apart.start_worker()
+        wait_until(finished)
+        assert Deliberation.objects.get().status == "complete"
+        assert "Partial" not in browser.get(place).text
 
 
 @pytest.mark.parametrize("program", [WORKER, DAPHNE], ids=["worker", "daphne"])

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ import yaml
 from django.core.management import get_commands
 
 from councilsite.management.commands import worker
-from councilsite.tests.processes import OURS, ROOT
+from councilsite.tests.processes import OURS, ROOT, Program
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text()
@@ -144,7 +145,7 @@ def test_every_setting_of_the_site_is_in_the_example_or_the_compose_file():
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([A-Z_]+)`", row)
     }
     assert "SITE_URL" in known
-    assert known - set(VARIABLES) - set(SERVICES["site"]["environment"]) == {"VAR_DIR", "PORT", "HOST"}
+    assert known - set(VARIABLES) - set(SERVICES["site"]["environment"]) == {"VAR_DIR", "PORT", "HOST", "HURRY"}
 
 
 def test_every_variable_of_the_example_is_explained_and_none_is_a_secret():
@@ -238,6 +239,24 @@ def test_the_document_names_services_and_commands_that_exist():
     for _, words in named:
         told = words.split()
         assert not told or told[0] in SERVICES, words
+
+
+def test_djangos_own_check_of_a_deployment_finds_nothing(tmp_path):
+    from cryptography.fernet import Fernet
+
+    checked = Program(
+        *("manage.py", "check", "--deploy", "--fail-level", "DEBUG"),
+        SITE_URL="https://council.example.org",
+        DATABASE_URL="postgresql://council:none@postgres/council",
+        REDIS_URL="redis://valkey:6379/0",
+        SECRET_KEY=secrets.token_urlsafe(48),
+        FIELD_KEYS=Fernet.generate_key().decode(),
+        TRUSTED_PROXIES="172.30.255.0/28",
+        VAR_DIR=str(tmp_path),
+    )
+    assert checked.ends() == 0, checked.said
+    assert "no issues" in checked.said
+    checked.close()
 
 
 def test_every_variable_of_the_example_is_named_in_a_document():

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import SiteSettings, User
 from accounts.tests import cast as people
-from conversations import asking, consumers, sharing, viewers
+from conversations import asking, consumers, share_consumers, sharing, viewers
 from conversations.models import Share
 from conversations.tests import cast
 from council.models import Deliberation
@@ -113,11 +114,11 @@ async def test_whom_a_link_does_not_open_for_hears_nothing_and_is_shown_out(conv
 @pytest.mark.parametrize("audience", AUDIENCES)
 @pytest.mark.parametrize("how", ["dialog", "own list", "deletion", "administrator", "settings"])
 async def test_what_ends_a_link_closes_its_open_pages(conversation, audience, how, monkeypatch):
-    share = await sync_to_async(make)(conversation, audience)
-    page = await let_in(share)
     # By what it is told, not by what it finds out by itself.
     monkeypatch.setattr(consumers, "LOOK", 3600.0)
     monkeypatch.setattr(consumers, "RIGHT", 3600.0)
+    share = await sync_to_async(make)(conversation, audience)
+    page = await let_in(share)
 
     def end():
         owner = browser(conversation.owner)
@@ -163,8 +164,7 @@ async def test_the_end_of_an_account_closes_open_pages_at_once(conversation, aud
 @pytest.mark.parametrize("how", ["expiry", "its owner is switched off", "a message was lost"])
 async def test_what_nobody_tells_is_found_out(conversation, audience, how, monkeypatch):
     monkeypatch.setattr(consumers, "LOOK", 0.1)
-    if how != "expiry":
-        monkeypatch.setattr(consumers, "RIGHT", 0.5)
+    monkeypatch.setattr(consumers, "RIGHT", 3600.0 if how == "expiry" else 0.5)
     share = await sync_to_async(make)(conversation, audience)
     page = await let_in(share)
     if how == "expiry":
@@ -206,11 +206,44 @@ async def test_a_snapshot_hears_nothing_of_what_comes_later(conversation, audien
     await page.disconnect()
 
 
+async def test_a_link_that_becomes_a_snapshot_during_a_look_shows_nobody_out(conversation, monkeypatch):
+    share = await sync_to_async(make)(conversation, "live")
+    real = share_consumers.look
+
+    def look(*given):
+        until = conversation.turns.get()
+        if Share.objects.filter(live=True).update(live=False, until=until):
+            looked.append(real(*given))
+            return looked[0]
+        return real(*given)
+
+    looked: list = []
+    monkeypatch.setattr(share_consumers, "look", look)
+    page = await opened(share, await viewer(share))
+    await told(page, "has changed")
+    assert looked == [None]
+    assert await page.receive_nothing(0.4)
+    await page.disconnect()
+
+
 async def test_a_live_page_whose_link_becomes_a_snapshot_hears_no_more(conversation):
     page = await let_in(await sync_to_async(make)(conversation, "live"))
     await sync_to_async(make)(conversation, "team")
+    await told(page, "has changed")
     assert await page.receive_nothing(0.4)
     await sync_to_async(ask_more)(conversation)
     await viewers.tell(conversation.pk, await sync_to_async(growing)(conversation))
     assert await page.receive_nothing(0.4)
     await page.disconnect()
+
+
+async def test_a_page_hears_when_its_link_shows_something_else(conversation):
+    share = await sync_to_async(make)(conversation, "team")
+    query = urlencode({"after": 0, "revision": 0, "shows": share.shows})
+    page = await opened(share, await viewer(share), query)
+    await sync_to_async(sharing.update)(share)
+    assert "Reload" in (await told(page, "has changed"))["content"]
+    late = await opened(share, await sync_to_async(User.objects.get)(name="Bob"), query)
+    await told(late, "has changed")
+    for each in (page, late):
+        await each.disconnect()

@@ -3,12 +3,13 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from conversations.working import STALLED
-from councilsite.tests.processes import Command, free_port, wait_until_gone
+from councilsite.tests.processes import PATIENCE, Command, free_port, wait_until_gone
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -80,6 +81,19 @@ def test_a_later_start_serves_pages_with_their_files(command):
     file = get(port, f"/static/{path}")
     assert file.status == 200
     assert "immutable" in file.headers["Cache-Control"]
+
+
+def test_it_is_ready_and_has_its_figures_scraped(command):
+    port, figures = free_port(), free_port()
+    up = command("up", PORT=str(port), METRICS_PORT=str(figures))
+    up.says("Ctrl-C")
+    deadline = time.monotonic() + PATIENCE
+    while (ready := get(port, "/readyz")).status != 200:  # its worker begins a moment later
+        assert time.monotonic() < deadline, ready.text
+        time.sleep(0.1)
+    assert ready.text == "database: ok\nmigrations: ok\nqueue: ok\nworker: ok\nchannel layer: ok\n"
+    told = get(figures, "/metrics").text.splitlines()
+    assert {'council_ready{part="worker"} 1.0', "council_deliberations_here 0.0", "council_sockets 0.0"} <= set(told)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from council.defaults import ensure_council
-from councilsite import database, embedded, locks, preparing, static
+from councilsite import database, embedded, locks, metrics, preparing, static
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -53,6 +53,7 @@ class Command(BaseCommand):
         with lock:
             _require_free(host, port)
             database.require(os.environ)
+            metrics.serve(os.environ)
             if not os.environ.get("SITE_URL"):
                 # The one setting that an option of a command decides; nothing has read it yet.
                 settings.SITE_URL = f"http://localhost:{port}"

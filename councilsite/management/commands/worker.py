@@ -1,13 +1,15 @@
 """`manage.py worker`: carry out jobs, in a process of its own."""
 
+import os
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from councilsite import working
+from councilsite import metrics, working
+from governance.times import hurried
 
-GRACE = 20.0  # seconds
+GRACE = hurried(20.0)  # seconds
 
 
 class Command(BaseCommand):
@@ -15,18 +17,23 @@ class Command(BaseCommand):
 
     help = (
         "Carry out the councils' deliberations, in a process of its own: for a site that runs under a web server. "
-        f"`up` has a worker inside. SIGTERM or Ctrl-C gives running jobs {GRACE:.0f} seconds, a second one none."
+        "`up` has a worker inside. On SIGTERM or Ctrl-C it takes no more jobs, and those that run have a while to end; "
+        "what is left goes on with another worker. A second one gives them none."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """How much at a time."""
+        """How much at a time, and how long it goes on when told to stop."""
         parser.add_argument(
             "--concurrency", type=int, default=working.CONCURRENCY, help="jobs at a time (default: %(default)s)"
         )
+        parser.add_argument(
+            "--grace", type=float, default=GRACE, help="seconds for running jobs to end (default: %(default).0f)"
+        )
 
-    def handle(self, *, concurrency: int, **_: Any) -> None:
-        """Returns when it was asked to stop."""
-        working.work_alone(concurrency, GRACE, self._say_ready)
+    def handle(self, *, concurrency: int, grace: float, **_: Any) -> None:
+        """Returns when it was asked to stop. Raises CommandError where METRICS_PORT is taken."""
+        metrics.serve(os.environ)
+        working.work_alone(concurrency, grace, self._say_ready)
 
     def _say_ready(self) -> None:
         self.stdout.write("Working. Ctrl-C stops.")
