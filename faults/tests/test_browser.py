@@ -1,0 +1,125 @@
+"""A real browser whose page loses its socket, its server, its place in front, or its life in the cache."""
+
+import time
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from conversations.tests import dom
+from faults.site import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.timeout(300)]
+
+TREE = """() => {
+  const copy = document.querySelector("#turns").cloneNode(true);
+  for (const each of copy.querySelectorAll("*")) {
+    each.removeAttribute("data-htmx-powered");
+    each.removeAttribute("open");
+    if (!each.classList.length) each.removeAttribute("class");
+  }
+  return copy.outerHTML;
+}"""
+PERSISTED = "addEventListener('pageshow', (event) => { window.persisted = event.persisted; })"
+HIDDEN = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  Object.defineProperty(document, "visibilityState", { value: hidden ? "hidden" : "visible", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path):
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    arguments += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path, args=arguments, ignore_default_args=["--disable-back-forward-cache"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(scene, browser):
+    """The page of a question that was just asked."""
+    scene.slowly(2)
+    asked = scene.asked()
+    context = browser.new_context(base_url=scene.site.address)
+    context.set_default_timeout(60_000)
+    context.add_cookies([{"name": "sessionid", "value": asked.person.session, "url": scene.site.address}])
+    context.add_init_script(PERSISTED)
+    page = context.new_page()
+    page.goto(asked.place)
+    page.asked = asked
+    yield page
+    # It ends as the same page, loaded now.
+    page.locator(".turn:not(.unfinished)").wait_for()
+    other = context.new_page()
+    other.goto(asked.place)
+    wait_until(lambda: not _differences(page, other), seconds=20, words=lambda: str(_differences(page, other)))
+    context.close()
+
+
+def _differences(page, other) -> list[str]:
+    return dom.differences(*(dom.parse(each.evaluate(TREE)).plain() for each in (page, other)))
+
+
+def writing(page) -> None:
+    page.locator(".card.growing .body > div > *").first.wait_for()
+
+
+def test_its_web_server_is_started_again(scene, tab):
+    writing(tab)
+    scene.site.web.kill()
+    scene.site.web.ends()
+    scene.site.begin()
+
+
+@pytest.mark.faults
+def test_its_socket_is_cut_again_and_again(scene, tab):
+    writing(tab)
+    for _ in range(4):
+        scene.site.browsers.cut()
+        tab.wait_for_timeout(400)
+
+
+@pytest.mark.faults
+def test_its_line_is_dead_for_a_while(scene, tab):
+    writing(tab)
+    scene.site.browsers.hole()
+    time.sleep(5)
+    scene.site.browsers.cut()
+    scene.site.browsers.mend()
+
+
+@pytest.mark.faults
+def test_without_valkey_it_goes_on_by_looking(scene, tab):
+    writing(tab)
+    for each in scene.site.parts:
+        each.redis.refuse()
+
+
+@pytest.mark.faults
+def test_it_is_hidden_until_after_the_end(scene, tab):
+    writing(tab)
+    tab.evaluate(HIDDEN, True)
+    tab.asked.ends()
+    tab.evaluate(HIDDEN, False)
+
+
+@pytest.mark.faults
+def test_it_is_frozen_until_after_the_end(scene, tab):
+    writing(tab)
+    session = tab.context.new_cdp_session(tab)
+    session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    tab.asked.ends()
+    session.send("Page.setWebLifecycleState", {"state": "active"})
+
+
+@pytest.mark.faults
+def test_it_comes_back_from_the_back_forward_cache(scene, tab):
+    writing(tab)
+    tab.goto("/history/")
+    tab.asked.ends()
+    tab.go_back()
+    tab.locator("#live").wait_for(state="attached")

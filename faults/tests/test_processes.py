@@ -1,0 +1,317 @@
+"""Processes that die, freeze, or lose sight of each other: what was finished stays, the rest is done, nothing twice."""
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from faults.scene import Scene
+from faults.site import Part, frozen, wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+rest = pytest.mark.faults
+
+# What a worker says to the database, in the order of a deliberation.
+STATEMENTS = {
+    "claim": rb"SET attempt = attempt \+ 1",
+    "answers sent": rb"INSERT INTO council_call .*'answer'",
+    "answers begun": rb"INSERT INTO council_answer",
+    "answers growing": rb"UPDATE council_answer .*'writing'",
+    "answers ended": rb"UPDATE council_answer .*'complete'",
+    "reviews sent": rb"INSERT INTO council_call .*'review'",
+    "reviews begun": rb"INSERT INTO council_review",
+    "reviews ended": rb"UPDATE council_review .*'complete'",
+    "synthesis sent": rb"INSERT INTO council_call .*'synthesis'",
+    "synthesis begun": rb"INSERT INTO council_synthesis",
+    "synthesis ended": rb"UPDATE council_synthesis .*'complete'",
+    "job ended": rb"procrastinate_finish_job",
+}
+STAND_FOR_THE_REST = {
+    ("answers sent", True, "dies"),
+    ("answers ended", True, "is cut off"),
+}
+MOMENTS = [
+    pytest.param(
+        name,
+        answered,
+        how,
+        id=f"{name}-{'after' if answered else 'before'}-{how}",
+        marks=() if (name, answered, how) in STAND_FOR_THE_REST else rest,
+    )
+    for name in STATEMENTS
+    for answered in (False, True)
+    for how in ("dies", "is cut off")
+]
+
+
+STAGES = ["answering", *(pytest.param(each, marks=rest) for each in ("reviewing", "synthesising"))]
+KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesis"}
+
+
+def last(scene: Scene, stage: str) -> list[dict]:
+    """The requests of a stage."""
+    return [each for each in scene.provider.requests() if each["kind"] == KINDS[stage]]
+
+
+def worker_of(scene: Scene) -> Part:
+    """The worker that has the only deliberation that goes on."""
+    there = scene.site.to_provider.port
+    return next(
+        each
+        for each in scene.site.workers
+        if any(c.raddr and c.raddr.port == there for c in psutil.Process(each.pid).net_connections("tcp"))
+    )
+
+
+@pytest.mark.parametrize(("name", "answered", "how"), MOMENTS)
+def test_a_worker_that_is_lost_at_a_statement_loses_nothing(scene, name, answered, how):
+    """Killed, or its connection broken, just before the statement arrives or just after it was committed."""
+    if name == "answers growing":
+        scene.slowly(2.5)
+    site = scene.site
+    if name == "job ended":
+        scene.fresh()
+    traps = [
+        each.database.when(STATEMENTS[name], each.kill if how == "dies" else lambda: None, answered=answered)
+        for each in site.workers
+    ]
+
+    def sprung() -> bool:
+        # Only the first one: the other worker is to go on.
+        if any(trap.sprung.is_set() for trap in traps):
+            for each, trap in zip(site.workers, traps, strict=True):
+                each.database.forget(trap)
+            return True
+        return False
+
+    page = scene.asked()
+    wait_until(sprung, words=lambda: f"nothing like {name} was ever said")
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+
+
+@pytest.mark.parametrize("stage", list(KINDS))
+@pytest.mark.faults
+def test_a_worker_killed_while_they_write(scene, stage):
+    scene.slowly(1.5)
+    page = scene.asked()
+    page.until(lambda page: page.deliberation()["stage"] == stage)
+    wait_until(lambda: any(each["first_byte_ns"] for each in last(scene, stage)))
+    scene.fresh()
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+
+
+@pytest.mark.faults
+def test_a_worker_killed_again_and_again_ends_as_failed_with_all_that_came(scene):
+    """A job that is poison: whoever takes it dies."""
+    scene.provider.script({"kind": "ballot"}, fault="hang", n=3)
+    page = scene.asked()
+    for attempt in (1, 2, 3):
+        wait_until(lambda attempt=attempt: len(last(scene, "reviewing")) >= 3 * attempt, words=scene.site.said)
+        scene.fresh()
+    ended = page.ends()
+    assert ended["status"] == "failed"
+    assert page.shows("three times")
+    answers = scene.site.rows("SELECT outcome FROM council_answer WHERE deliberation_id = %s", ended["id"])
+    assert [each["outcome"] for each in answers] == ["complete"] * 3
+    assert len(last(scene, "answering")) == 3
+
+
+@pytest.mark.faults
+def test_what_the_next_release_has_planned_this_one_can_carry_out_and_show(scene):
+    """Its plan says more than is known here: workers of both may run side by side, and a release may be taken back."""
+    for each in scene.site.workers:
+        each.freeze()
+    person = scene.someone()
+    place = person.ask()
+    scene.site.execute(
+        "UPDATE council_deliberation SET plan = jsonb_set(jsonb_set(plan, '{members,0,later}', '1'), '{later}', '2')"
+        " WHERE status = 'queued'"
+    )
+    for each in scene.site.workers:
+        each.wake()
+    page = scene.watched(person, place)
+    assert page.ends()["status"] == "complete"
+
+
+def test_a_worker_that_freezes_and_wakes_writes_nothing_more(scene):
+    scene.slowly(3)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    mine = worker_of(scene)
+    with frozen(mine):
+        wait_until(lambda: page.deliberation()["attempt"] >= 2, words=scene.site.said)
+        wait_until(lambda: len(last(scene, "answering")) > 3)
+    ended = page.ends()
+    assert ended["status"] == "complete"
+    assert ended["attempt"] >= 2
+
+
+@pytest.mark.faults
+def test_a_worker_that_freezes_over_the_end_of_a_deliberation_changes_nothing_of_it(scene):
+    scene.slowly(2)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    with frozen(worker_of(scene)):
+        page.until(lambda page: page.deliberation()["status"] == "complete")
+        before = page.deliberation()
+    time.sleep(1)
+    assert page.deliberation() == before
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, id="restarted"), pytest.param(signal.SIGQUIT, id="crashed", marks=rest)]
+)
+def test_postgres_comes_back_while_they_write(scene, number):
+    scene.slowly(2)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    scene.site.restart_postgres(number)
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+
+
+@pytest.mark.parametrize("stage", ["answering", "reviewing", "synthesising"])
+@pytest.mark.faults
+def test_a_database_that_is_away_for_a_moment_is_waited_for(scene, stage):
+    scene.slowly(1.5)
+    page = scene.asked()
+    page.until(lambda page: page.deliberation()["stage"] == stage)
+    for each in scene.site.parts:
+        each.database.refuse()
+    time.sleep(1.5)
+    for each in scene.site.parts:
+        each.database.mend()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.faults
+def test_a_database_that_says_nothing_more_to_one_worker_leaves_the_work_to_the_other(scene):
+    """Half-open: the line is dead and nobody was told. Its connections break in the end, as keep-alives have it."""
+    scene.slowly(2)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    mine = worker_of(scene)
+    mine.database.hole()
+    wait_until(lambda: page.deliberation()["attempt"] >= 2, words=scene.site.said)
+    ended = page.ends()
+    mine.database.cut()
+    mine.database.mend()
+    assert ended["status"] == "complete"
+
+
+def test_without_valkey_it_finishes_and_the_page_goes_on_by_looking(scene):
+    scene.slowly(1.5)
+    page = scene.asked()
+    page.until(lambda page: page.messages > 2)
+    for each in scene.site.parts:
+        each.redis.refuse()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.parametrize("how", ["refuse", "hole", "cut"])
+@pytest.mark.faults
+def test_a_valkey_that_is_away_before_the_question_costs_nothing(scene, how):
+    for each in scene.site.parts:
+        getattr(each.redis, how)()
+    page = scene.asked()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.faults
+def test_a_valkey_that_says_nothing_more_while_they_write(scene):
+    scene.slowly(1.5)
+    page = scene.asked()
+    page.until(lambda page: page.messages > 2)
+    for each in scene.site.parts:
+        each.redis.hole()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.faults
+def test_a_valkey_that_is_killed_while_they_write(scene):
+    scene.slowly(1.5)
+    page = scene.asked()
+    page.until(lambda page: page.messages > 2)
+    scene.site.valkey.terminate()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.faults
+def test_two_workers_share_the_work_and_do_nothing_twice(scene):
+    scene.slowly(1)
+    pages = [scene.asked() for _ in range(8)]
+    for page in pages:
+        assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_deployment_hands_over_what_goes_on(scene, stage):
+    """Every worker is told to end, and new ones come."""
+    scene.slowly(4)
+    page = scene.asked()
+    page.until(lambda page: page.deliberation()["stage"] == stage)
+    wait_until(lambda: last(scene, stage))
+    for each in scene.site.workers:
+        each.terminate()
+    assert [each.ends() for each in scene.site.workers] == [0, 0]
+    scene.site.begin()
+    assert page.ends()["status"] == "complete"
+
+
+@pytest.mark.faults
+def test_a_deployment_whose_tables_are_one_release_ahead_disturbs_nothing(scene):
+    """`prepare` of the next release runs while this one serves: columns and tables come that nobody here knows."""
+    scene.slowly(2)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    ahead = {
+        "council_deliberation": "next_release text NOT NULL DEFAULT ''",
+        "council_answer": "next_release integer NULL",
+        "council_call": "next_release integer NOT NULL DEFAULT 0",
+        "conversations_turn": "next_release integer NULL",
+    }
+    for table, column in ahead.items():
+        scene.site.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    scene.site.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('council', '9999_next', now())")
+    try:
+        scene.site.workers[0].kill()
+        scene.site.workers[0].ends()
+        scene.site.begin()
+        other = scene.asked()
+        assert page.ends()["status"] == "complete"
+        assert other.ends()["status"] == "complete"
+    finally:
+        for table in ahead:
+            scene.site.execute(f"ALTER TABLE {table} DROP COLUMN next_release")
+        scene.site.execute("DELETE FROM django_migrations WHERE name = '9999_next'")
+
+
+@pytest.mark.parametrize("stage", ["answering", "reviewing", "synthesising"])
+@pytest.mark.faults
+def test_stopping_keeps_what_had_come_and_leaves_no_call_open(scene, stage):
+    scene.slowly(4)
+    page = scene.asked()
+    page.until(lambda page: page.deliberation()["stage"] == stage)
+    wait_until(lambda: any(each["first_byte_ns"] for each in last(scene, stage)))
+    page.person.post(f"{page.place}stop/")
+    ended = page.ends()
+    assert ended["status"] == "cancelled"
+    wait_until(lambda: scene.provider.told()["under_way"] <= 1)  # the question itself
+    assert all(each["disconnected"] for each in last(scene, stage) if not each["finished"])
+
+
+@pytest.mark.faults
+def test_stopping_is_heeded_though_the_worker_dies_just_then(scene):
+    scene.slowly(4)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    mine = worker_of(scene)
+    mine.freeze()
+    page.person.post(f"{page.place}stop/")
+    mine.kill()
+    assert page.ends()["status"] == "cancelled"
+    assert len(last(scene, "answering")) == 3
