@@ -9,8 +9,8 @@ import secrets
 import sys
 
 import django
+from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 
 
 def main() -> None:
@@ -19,6 +19,7 @@ def main() -> None:
     django.setup()
 
     from accounts.models import User  # noqa: PLC0415  # models exist only after django.setup()
+    from accounts.signed_in import SessionStore  # noqa: PLC0415  # models exist only after django.setup()
     from council.models import Council, LanguageModel, Provider, Seat  # noqa: PLC0415  # models exist only after django.setup()
 
     url, members, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -40,7 +41,7 @@ def main() -> None:
         person = User.objects.create(email=f"{secrets.token_hex(8)}@example.org", password="!")
         session = SessionStore()
         session[SESSION_KEY] = str(person.pk)
-        session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
         session[HASH_SESSION_KEY] = person.get_session_auth_hash()
         session.save()
         sessions.append(session.session_key)

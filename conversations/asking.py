@@ -13,13 +13,14 @@ from accounts.models import User
 from conversations import jobs, titles
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import call_rows, calls, plans, record, rows
+from council import call_rows, calls, plans, record
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
 from council.core.values import CHAIRMAN, Exchange, Mode, Outcome, Plan
 from council.models import Council, Deliberation
-from council.rows import Statement
+from governance import rows
+from governance.rows import Statement
 
 logger = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from conversations.models import Conversation
 from conversations.reading import TurnRows
 from conversations.showing import TurnView
 from council.models import Deliberation
-from council.rows import Statement
 from council.threads import Threads
+from governance.rows import Statement
 
 # What changed is drawn in one thread: it is work of the processor, and where many pages change at the same moment the
 # deliberations themselves must not wait for it.

@@ -19,8 +19,8 @@ from accounts.sessions import person_of
 from conversations.changes import Changes, Known, drawing, known_from, look, page_message
 from conversations.models import Conversation
 from conversations.viewers import group_of
-from council import rows
-from council.rows import Statement
+from governance import rows
+from governance.rows import Statement
 from governance.times import hurried
 
 logger = logging.getLogger(__name__)

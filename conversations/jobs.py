@@ -26,7 +26,7 @@ from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.types.json import Jsonb
 
 from council.record import Claim
-from council.rows import Statement
+from governance.rows import Statement
 from governance.times import hurried
 
 QUEUE = "deliberations"

@@ -43,7 +43,7 @@ AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
 PATIENCE = hurried(60.0)  # with a database that is away
 
-TURNS_TO_GO_OUT = 3  # of the loop, for calls whose rows are written
+TURNS_TO_GO_OUT = 6  # of the loop, for calls whose rows are written
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
@@ -246,6 +246,7 @@ class Live:
         known = self._changed if "layout" in change.values else self.recorder.revision
         html = asyncio.ensure_future(self._draw(before, after, known))
         try:
+            await asyncio.sleep(0)  # it takes longer than the writing, and begins first
             await in_thread(self.recorder.write, change)
         except BaseException:
             html.cancel()

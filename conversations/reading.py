@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from conversations.models import Conversation, Turn
-from council import rows
 from council.core.values import Outcome
 from council.models import Answer, Call, Deliberation, Review, Synthesis
-from council.rows import Result, Statement
 from council.written import DeliberationRows
+from governance import rows
+from governance.rows import Result, Statement
 
 _TURN, _DELIBERATION, _CALL = (model._meta.db_table for model in (Turn, Deliberation, Call))
 

@@ -16,8 +16,8 @@ from conversations.changes import Changes, known_from, look
 from conversations.consumers import NOTHING, ConversationConsumer
 from conversations.models import Conversation, Share
 from conversations.viewers import LINKS, group_of, group_of_link
-from council import rows
-from council.rows import Statement
+from governance import rows
+from governance.rows import Statement
 from governance.tokens import digest
 
 

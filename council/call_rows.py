@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from council import rows
 from council.core.errors import Stale
 from council.core.values import CHAIRMAN, Outcome, Slot, Usage
 from council.models import Breaker, Call, CallPolicy, LanguageModel, Provider
 from council.plans import ModelSnapshot
 from council.providers.calling import Attempt
 from council.providers.policy import Policy
-from council.rows import Result, Statement
+from governance import rows
+from governance.rows import Result, Statement
 
 TABLE = Call._meta.db_table
 _MODEL, _PROVIDER, _BREAKER, _POLICY = (each._meta.db_table for each in (LanguageModel, Provider, Breaker, CallPolicy))

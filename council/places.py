@@ -14,10 +14,10 @@ from typing import Self
 from django.db import IntegrityError
 from django.db.models.functions import Now
 
-from council import rows
 from council.core.errors import ProviderGone
 from council.models import Place, Provider
 from council.threads import in_thread
+from governance import rows
 
 logger = logging.getLogger(__name__)
 

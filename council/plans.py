@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from council import rows
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
 from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat
 from council.models import Council, Deliberation, Fallback, LanguageModel, Provider
 from council.models import Seat as SeatRow
+from governance import rows
 
 MEMBERS_AT_LEAST = 2
 

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from django.db.models import Model, Q
 from django.utils import timezone
 
-from council import breakers, call_rows, measuring, retrying, rows
+from council import breakers, call_rows, measuring, retrying
 from council.call_rows import CallEnd, NewCall, SentCall
 from council.core.errors import NotOffered, Stale, UnderWay
 from council.core.events import (
@@ -33,8 +33,9 @@ from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Sta
 from council.models import Answer, Call, Contribution, Deliberation
 from council.plans import ModelSnapshot
 from council.retrying import Kept
-from council.rows import Statement
 from council.written import MODELS, Change, in_rows
+from governance import rows
+from governance.rows import Statement
 
 ATTEMPTS = 3
 

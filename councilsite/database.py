@@ -15,6 +15,8 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count
 PATIENCE = 10  # seconds
 # Threads that keep one each: twelve of pages, six of the worker, one each for drawing, readiness and figures, and the
 # first one of a command.
+# What is prepared (`governance.rows`) is planned once, and not anew for each value.
+PLANS = "-c plan_cache_mode=force_generic_plan"
 POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 
 
@@ -48,5 +50,5 @@ def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         "HOST": known.pop("host", ""),
         "PORT": known.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": POOL, **KEEPALIVE, **known},
+        "OPTIONS": {"pool": POOL, **KEEPALIVE, **known, "options": f"{PLANS} {known.get('options', '')}".strip()},
     }

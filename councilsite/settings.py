@@ -101,7 +101,8 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "councilsite.layers.MemoryLayer", "CONFIG": {"capacity": 5000}}}
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.signed_in.Backend"]
+SESSION_ENGINE = "accounts.signed_in"
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",

@@ -1,9 +1,10 @@
 """Who plays in the tests: Alice owns, Bob is a colleague, and a council stands ready at an address."""
 
+from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 
 from accounts.models import User
+from accounts.signed_in import SessionStore
 from council.models import Council, LanguageModel, Provider, Seat
 
 
@@ -19,7 +20,7 @@ def session_of(user) -> str:
     """The cookie of someone who has signed in."""
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
     return session.session_key

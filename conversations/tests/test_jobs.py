@@ -18,8 +18,9 @@ from bench.provider import Provider
 from conversations import asking, jobs, tasks
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
-from council import record, rows
+from council import record
 from council.models import Call, Deliberation, LanguageModel
+from governance import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,11 +5,12 @@ from django.db import OperationalError
 
 from conversations import asking
 from conversations.tests import cast
-from council import call_rows, plans, record, rows
+from council import call_rows, plans, record
 from council.call_rows import NewCall
 from council.core.events import Ended, StageStarted
 from council.core.values import Slot, Stage, Status
 from council.models import Call, Deliberation
+from governance import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

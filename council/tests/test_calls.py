@@ -6,11 +6,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 
-from council import call_rows, calls, plans, rows
+from council import call_rows, calls, plans
 from council.core.values import Outcome, Request, Slot, Stage
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
 from council.tests.making import until
+from governance import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

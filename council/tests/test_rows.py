@@ -8,10 +8,11 @@ import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from council import plans, rows
+from council import plans
 from council.core.values import Mode, Outcome
 from council.models import Council, Deliberation, Provider, Review, Synthesis
 from council.tests import rosters
+from governance import rows
 
 pytestmark = pytest.mark.django_db
 
@@ -126,3 +127,32 @@ def test_a_prepared_select_finds_what_the_queryset_finds(deliberation):
         (found,) = rows.execute([by(deliberation.pk, name)])
         expected = list(Deliberation.objects.filter(pk=deliberation.pk, council_name=name))
         assert rows.instances(Deliberation, found.rows) == expected
+
+
+def prepared() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE name LIKE 'own\\_%'")
+        return [statement for (statement,) in cursor.fetchall()]
+
+
+def test_a_statement_is_prepared_once_whatever_its_values(deliberation):
+    values = [None, 4_000_000_000, None, 7]
+    for cost in values:
+        rows.execute([rows.update("council_call", {"cost": cost, "error": HOSTILE, "ended": None}, "id = %s", 0)] * 2)
+    assert len([each for each in prepared() if "UPDATE council_call SET cost" in each]) == 1
+
+
+def test_what_failed_can_be_said_again(deliberation):
+    wrong = ("SELECT 1 / nullif(%s::integer, 0), 'wrong once'", ["no number"])
+    for _ in range(2):
+        with pytest.raises(DataError), transaction.atomic():
+            rows.execute([wrong])
+    (right,) = rows.execute([(wrong[0], [1])])
+    assert right.rows == [(1, "wrong once")]
+
+
+def test_a_connection_does_not_keep_any_number_of_statements(deliberation, monkeypatch):
+    monkeypatch.setattr(rows, "MOST_PREPARED", 5)
+    for number in range(20):
+        assert rows.execute([(f"SELECT {number}", [])])[0].rows == [(number,)]
+    assert len(prepared()) <= 6

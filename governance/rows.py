@@ -5,9 +5,14 @@ for the next word is a dozen of them at a time, so these few go together. They r
 this side, as Django's cursors do: the server itself takes one statement with parameters at a time.
 """
 
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from django.db import DEFAULT_DB_ALIAS, DataError, connection, connections
 from django.db.models import AutoField, Model, QuerySet
@@ -17,13 +22,22 @@ from psycopg.types.json import Jsonb
 M = TypeVar("M", bound=Model)
 
 Statement = tuple[str, Sequence[Any]]
-"""SQL and its parameters."""
+"""SQL and its parameters. The same SQL has parameters of the same types, or NULL."""
+
+MOST_PREPARED = 200  # statements in a connection; there are some dozens
+
+_numbers = itertools.count(1)
+_of_connections: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+"""The names of what is prepared in each connection, by SQL."""
+
+_TYPES = {bool: "boolean", int: "bigint", float: "float8", datetime: "timestamptz", UUID: "uuid", Jsonb: "jsonb"}
+_PLACE = re.compile("%[s%]")
 
 
 class Result(NamedTuple):
     """What a statement changed or found."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # in place of the tuple's method
     rows: list[tuple[Any, ...]]
 
 
@@ -32,23 +46,54 @@ class NotThere(Exception):
 
 
 def execute(statements: Sequence[Statement]) -> list[Result]:
-    """Carry them out in order. Outside a transaction they are one of their own. Raises NotThere: see `required`."""
+    """Carry them out in order. Outside a transaction they are one of their own. Raises NotThere: see `required`.
+
+    The first time in a connection they are prepared there: to take them apart and to plan them takes the database
+    longer than to carry them out.
+    """
     if not statements:
         return []
     results = []
     with connection.cursor() as cursor:
-        # One by one: how a statement is taken apart is remembered for short ones alone.
-        sql = "; ".join(cursor.mogrify(sql, given) for sql, given in statements)
+        prepared, parts = _of_connections.setdefault(cursor.connection, {}), []
+        if len(prepared) > MOST_PREPARED:
+            cursor.execute("DEALLOCATE ALL")
+            prepared.clear()
+        new: dict[str, str] = {}
+        for sql, given in statements:
+            name = prepared.get(sql) or new.get(sql)
+            if name is None:
+                # Never the same again: what fails may have been prepared or not.
+                name = new[sql] = f"own_{next(_numbers)}"
+                parts.append(f"PREPARE {name} {_types_of(given)} AS {_numbered(sql)}")
+            parts.append(cursor.mogrify(f"EXECUTE {name} {_places(len(given))}", given))
         try:
-            cursor.execute(sql)
+            cursor.execute("; ".join(parts))
         except DataError as error:
             if isinstance(error.__cause__, DivisionByZero):
                 raise NotThere from error
             raise
+        prepared |= new
         while True:
-            results.append(Result(cursor.rowcount, cursor.fetchall() if cursor.description else []))
+            if cursor.statusmessage != "PREPARE":
+                results.append(Result(cursor.rowcount, cursor.fetchall() if cursor.description else []))
             if not cursor.nextset():
                 return results
+
+
+def _types_of(values: Sequence[Any]) -> str:
+    """The types of a statement's parameters; where a value does not say, the place where it stands does."""
+    return f"({', '.join(_TYPES.get(type(each), 'unknown') for each in values)})" if values else ""
+
+
+@cache
+def _places(count: int) -> str:
+    return f"({', '.join(['%s'] * count)})" if count else ""
+
+
+def _numbered(sql: str) -> str:
+    numbers = itertools.count(1)
+    return _PLACE.sub(lambda found: f"${next(numbers)}" if found[0] == "%s" else "%", sql)
 
 
 def required(sql: str, *given: Any) -> Statement:
