@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from dataclasses import replace
 from time import monotonic
@@ -30,6 +31,9 @@ SETTLE = hurried(1.0)
 
 LOOK = hurried(3.0)
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
+
+AFTERWARDS = hurried(30.0)
+"""Seconds after the end, or after the page was opened, until it looks once more: a title may come that late, unheard."""
 
 RIGHT = hurried(30.0)
 """Seconds for which the answer holds, at most, that somebody may see the conversation, while text comes."""
@@ -67,6 +71,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.deliberation = ""
         self.unfinished = True
         self.heard = 0.0
+        self.last_look = monotonic() + AFTERWARDS
         self.updating = asyncio.Lock()
         await self.accept()
         # Joined before it looks, so that nothing falls in between.
@@ -165,7 +170,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _watch(self) -> None:
         """Look at the rows at first, and then now and then while something goes on.
 
-        That is where nothing is heard, and as often as the right to see it is to be asked for again.
+        That is where nothing is heard, and as often as the right to see it is to be asked for again. After the end once.
         """
         await asyncio.sleep(SETTLE)
         while self.joined:
@@ -180,7 +185,13 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(LOOK)
 
     def _due(self, now: float) -> bool:
-        return self.unfinished and (self.visible is None or now - self.heard >= LOOK)
+        if self.unfinished:
+            self.last_look = now + AFTERWARDS
+            return self.visible is None or now - self.heard >= LOOK
+        if now < self.last_look:
+            return False
+        self.last_look = math.inf
+        return True
 
     async def _send(self, html: str) -> None:
         said = orjson.dumps(page_message(html, self.known, unfinished=self.unfinished))

@@ -133,7 +133,7 @@ def update_each(
 @cache
 def _types(model: type[Model]) -> dict[str, str]:
     """The types of columns; without lengths, for a cast to varchar(10) would cut in silence."""
-    return {field.column: str(field.db_type(connection)).partition("(")[0] for field in model._meta.concrete_fields}
+    return {str(each.column): str(each.db_type(connection)).partition("(")[0] for each in model._meta.concrete_fields}
 
 
 def insert(rows: Sequence[Model], tail: str = "") -> Statement:

@@ -104,6 +104,17 @@ async def test_a_title_that_is_given_as_the_socket_opens_is_not_lost(conversatio
     await owner.disconnect()
 
 
+async def test_a_title_that_comes_after_the_end_unheard_is_found(conversation, monkeypatch):
+    for name in ("SETTLE", "LOOK", "AFTERWARDS"):
+        monkeypatch.setattr(consumers, name, 0.2)
+    owner = socket(conversation, await sync_to_async(page_of)(conversation.owner))
+    assert (await owner.connect(PATIENCE))[0]
+    assert "What now?" in json.loads(await owner.receive_from(PATIENCE))["content"]
+    await sync_to_async(Conversation.objects.update)(title="Unheard")
+    await _says(owner, "Unheard")
+    await owner.disconnect()
+
+
 async def _says(owner: WebsocketCommunicator, words: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while words not in json.loads(await owner.receive_from(PATIENCE))["content"]:
