@@ -145,7 +145,7 @@ def insert(rows: Sequence[Model], tail: str = "") -> Statement:
     given = [[field.get_db_prep_save(field.pre_save(row, add=True), database) for field in fields] for row in rows]
     # Short statements are taken apart once for all, and what is left out is NULL.
     used = [place for place in range(len(fields)) if any(values[place] is not None for values in given)]
-    columns = ", ".join(fields[place].column for place in used)
+    columns = ", ".join(str(fields[place].column) for place in used)
     values = ", ".join([f"({', '.join(['%s'] * len(used))})"] * len(rows))
     sql = f"INSERT INTO {meta.db_table} ({columns}) VALUES {values} {tail}"  # noqa: S608  # own names
     return sql, [each[place] for each in given for place in used]
