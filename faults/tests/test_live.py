@@ -101,8 +101,9 @@ def test_two_tabs_and_two_people_see_the_same(scene):
 @pytest.mark.faults
 def test_a_question_whose_answer_never_came_is_asked_once(scene, answered):
     """The database is lost just before, or just after, it has stored the question; the person sends the form again."""
-    trap = scene.site.web.database.when(rb"INSERT INTO conversations_turn", answered=answered)
-    page = scene.asked()
+    question = f"Question {uuid.uuid4().hex}: are you there?"
+    trap = scene.site.web.database.when(question.encode(), answered=answered)
+    page = scene.asked(question)
     assert trap.sprung.is_set()
     assert page.ends()["status"] == "complete"
     turns = scene.site.rows("SELECT id FROM conversations_turn WHERE conversation_id = %s", page.conversation)

@@ -1,11 +1,12 @@
 """Processes that die, freeze, or lose sight of each other: what was finished stays, the rest is done, nothing twice."""
 
+import re
 import signal
 import time
 
-import psutil
 import pytest
 
+from faults.pages import Page
 from faults.scene import Scene
 from faults.site import Part, frozen, wait_until
 
@@ -55,13 +56,12 @@ def last(scene: Scene, stage: str) -> list[dict]:
     return [each for each in scene.provider.requests() if each["kind"] == KINDS[stage]]
 
 
-def worker_of(scene: Scene) -> Part:
-    """The worker that has the only deliberation that goes on."""
-    there = scene.site.to_provider.port
-    return next(
-        each
-        for each in scene.site.workers
-        if any(c.raddr and c.raddr.port == there for c in psutil.Process(each.pid).net_connections("tcp"))
+def worker_of(scene: Scene, page: Page) -> Part:
+    """The worker that has begun the page's deliberation, as its log says."""
+    begun = re.compile(f"Deliberation begun.*{page.deliberation()['id']}")
+    return wait_until(
+        lambda: next((each for each in scene.site.workers if begun.search(each.program.said)), None),
+        words=scene.site.said,
     )
 
 
@@ -71,8 +71,7 @@ def test_a_worker_that_is_lost_at_a_statement_loses_nothing(scene, name, answere
     if name == "answers growing":
         scene.slowly(2.5)
     site = scene.site
-    if name == "job ended":
-        scene.fresh()
+    scene.fresh()
     traps = [
         each.database.when(STATEMENTS[name], each.kill if how == "dies" else lambda: None, answered=answered)
         for each in site.workers
@@ -141,7 +140,7 @@ def test_a_worker_that_freezes_and_wakes_writes_nothing_more(scene):
     scene.slowly(3)
     page = scene.asked()
     wait_until(lambda: len(last(scene, "answering")) == 3)
-    mine = worker_of(scene)
+    mine = worker_of(scene, page)
     with frozen(mine):
         wait_until(lambda: page.deliberation()["attempt"] >= 2, words=scene.site.said)
         wait_until(lambda: len(last(scene, "answering")) > 3)
@@ -155,7 +154,7 @@ def test_a_worker_that_freezes_over_the_end_of_a_deliberation_changes_nothing_of
     scene.slowly(2)
     page = scene.asked()
     wait_until(lambda: len(last(scene, "answering")) == 3)
-    with frozen(worker_of(scene)):
+    with frozen(worker_of(scene, page)):
         page.until(lambda page: page.deliberation()["status"] == "complete")
         before = page.deliberation()
     time.sleep(1)
@@ -194,7 +193,7 @@ def test_a_database_that_says_nothing_more_to_one_worker_leaves_the_work_to_the_
     scene.slowly(2)
     page = scene.asked()
     wait_until(lambda: len(last(scene, "answering")) == 3)
-    mine = worker_of(scene)
+    mine = worker_of(scene, page)
     mine.database.hole()
     wait_until(lambda: page.deliberation()["attempt"] >= 2, words=scene.site.said)
     ended = page.ends()
@@ -309,7 +308,7 @@ def test_stopping_is_heeded_though_the_worker_dies_just_then(scene):
     scene.slowly(4)
     page = scene.asked()
     wait_until(lambda: len(last(scene, "answering")) == 3)
-    mine = worker_of(scene)
+    mine = worker_of(scene, page)
     mine.freeze()
     page.person.post(f"{page.place}stop/")
     mine.kill()
