@@ -15,9 +15,9 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count
 PATIENCE = 10  # seconds
 # Threads that keep one each: twelve of pages, six of the worker, one each for drawing, readiness and figures, and the
 # first one of a command.
+POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 # What is prepared (`governance.rows`) is planned once, and not anew for each value.
 PLANS = "-c plan_cache_mode=force_generic_plan"
-POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 
 
 class Unreachable(CommandError):
@@ -42,6 +42,7 @@ def address(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Django's DATABASES entry, with a pool: each thread that answers pages or writes has a connection."""
     known = address(var, environ)
+    known["options"] = f"{PLANS} {known.get('options', '')}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": known.pop("dbname", DATABASE),
@@ -50,5 +51,5 @@ def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         "HOST": known.pop("host", ""),
         "PORT": known.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": POOL, **KEEPALIVE, **known, "options": f"{PLANS} {known.get('options', '')}".strip()},
+        "OPTIONS": {"pool": POOL, **KEEPALIVE, **known},
     }

@@ -1,8 +1,8 @@
 """Statements by hand, several of them in one way to the database and back.
 
 The ORM takes half a millisecond, and a way to the database and back, for each statement. What happens while people wait
-for the next word is a dozen of them at a time, so these few go together. They rely on parameters that are put in on
-this side, as Django's cursors do: the server itself takes one statement with parameters at a time.
+for the next word is a dozen of them at a time, so these few go together. They are prepared in SQL and carried out with
+parameters that are put in on this side, as Django's cursors do: the protocol's own preparing takes one at a time.
 """
 
 import itertools
