@@ -33,7 +33,7 @@ LOOK = hurried(3.0)
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
 AFTERWARDS = hurried(30.0)
-"""Seconds after the end, or after the page was opened, until it looks once more: a title may come that late, unheard."""
+"""Seconds after the end, or the opening of the page, until it looks once more: a title may come that late, unheard."""
 
 RIGHT = hurried(30.0)
 """Seconds for which the answer holds, at most, that somebody may see the conversation, while text comes."""
@@ -170,7 +170,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _watch(self) -> None:
         """Look at the rows at first, and then now and then while something goes on.
 
-        That is where nothing is heard, and as often as the right to see it is to be asked for again. After the end once.
+        That is where nothing is heard, and as often as the right to see it is to be asked for again. After the end,
+        once.
         """
         await asyncio.sleep(SETTLE)
         while self.joined:
