@@ -5,8 +5,10 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
+
+from django.db.models import Model
 
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
@@ -15,36 +17,28 @@ from council.models import Council, Deliberation, Fallback, LanguageModel, Provi
 from council.models import Seat as SeatRow
 from governance import rows
 
+M = TypeVar("M", bound=Model)
+
 MEMBERS_AT_LEAST = 2
 
 # Servers of these kinds turn a schema into a grammar, which cannot forbid a label to come twice.
 _GRAMMAR_KINDS = {Provider.Kind.COMPATIBLE, Provider.Kind.PRACTICE}
 
 
-_SEAT, _MODEL, _PROVIDER = (model._meta.db_table for model in (SeatRow, LanguageModel, Provider))
-_TO_MODEL = len(SeatRow._meta.concrete_fields)
-_TO_PROVIDER = _TO_MODEL + len(LanguageModel._meta.concrete_fields)
-_SEATS = f"""
-    SELECT {rows.columns(SeatRow)}, {rows.columns(LanguageModel)}, {rows.columns(Provider)}
-    FROM {_SEAT}
-    JOIN {_MODEL} ON {_MODEL}.id = {_SEAT}.language_model_id
-    JOIN {_PROVIDER} ON {_PROVIDER}.id = {_MODEL}.provider_id
-    WHERE {_SEAT}.council_id = (SELECT id FROM {Council._meta.db_table} WHERE slug = %s)
-    ORDER BY {_SEAT}.position, {_SEAT}.id
-"""  # noqa: S608  # own names
+def _of_council(model: type[Model]) -> str:
+    """The SELECT of a council's rows that have a place and a language model, with these and their providers."""
+    table, models, providers = (each._meta.db_table for each in (model, LanguageModel, Provider))
+    return f"""
+        SELECT {rows.columns(model)}, {rows.columns(LanguageModel)}, {rows.columns(Provider)}
+        FROM {table}
+        JOIN {models} ON {models}.id = {table}.language_model_id
+        JOIN {providers} ON {providers}.id = {models}.provider_id
+        WHERE {table}.council_id = (SELECT id FROM {Council._meta.db_table} WHERE slug = %s)
+        ORDER BY {table}.position, {table}.id
+    """  # noqa: S608  # own names
 
 
-_FALLBACK = Fallback._meta.db_table
-_FALLBACKS_TO_MODEL = len(Fallback._meta.concrete_fields)
-_FALLBACKS_TO_PROVIDER = _FALLBACKS_TO_MODEL + len(LanguageModel._meta.concrete_fields)
-_FALLBACKS = f"""
-    SELECT {rows.columns(Fallback)}, {rows.columns(LanguageModel)}, {rows.columns(Provider)}
-    FROM {_FALLBACK}
-    JOIN {_MODEL} ON {_MODEL}.id = {_FALLBACK}.language_model_id
-    JOIN {_PROVIDER} ON {_PROVIDER}.id = {_MODEL}.provider_id
-    WHERE {_FALLBACK}.council_id = (SELECT id FROM {Council._meta.db_table} WHERE slug = %s)
-    ORDER BY {_FALLBACK}.position, {_FALLBACK}.id
-"""  # noqa: S608  # own names
+_SEATS, _FALLBACKS = _of_council(SeatRow), _of_council(Fallback)
 
 _USABLE = rows.prepared(
     lambda person, slug: Council.objects.usable_by(SimpleNamespace(pk=person)).filter(slug=slug), -1, "a slug"
@@ -110,7 +104,7 @@ def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     """The members that can be asked, in order, and the chairman. Raises NotReady with what is missing."""
     seats = council.read_seats
     if seats is None:
-        seats = _read_seats(*rows.execute([(_SEATS, [council.slug])]))
+        seats = _read(SeatRow, *rows.execute([(_SEATS, [council.slug])]))
     members = [seat for seat in seats if seat.role == SeatRow.Role.MEMBER and seat.language_model.usable]
     chairmen = [seat for seat in seats if seat.role == SeatRow.Role.CHAIRMAN and seat.language_model.usable]
     if len(members) < MEMBERS_AT_LEAST:
@@ -124,7 +118,7 @@ def _fallbacks(council: Council) -> list[Fallback]:
     """The council's fallback models that can be asked, in order."""
     found = council.read_fallbacks
     if found is None:
-        found = _read_fallbacks(*rows.execute([(_FALLBACKS, [council.slug])]))
+        found = _read(Fallback, *rows.execute([(_FALLBACKS, [council.slug])]))
     return [each for each in found if each.language_model.usable]
 
 
@@ -133,28 +127,20 @@ def usable(person: Any, slug: str) -> Council | None:
     found, seats, others = rows.execute([_USABLE(person, slug), (_SEATS, [slug]), (_FALLBACKS, [slug])])
     council = next(iter(rows.instances(Council, found.rows)), None)
     if council:
-        council.read_seats, council.read_fallbacks = _read_seats(seats), _read_fallbacks(others)
+        council.read_seats, council.read_fallbacks = _read(SeatRow, seats), _read(Fallback, others)
     return council
 
 
-def _read_seats(found: rows.Result) -> list[SeatRow]:
-    seats = []
+def _read(model: type[M], found: rows.Result) -> list[M]:
+    """What a SELECT of `_of_council` brought."""
+    to_model = len(model._meta.concrete_fields)
+    to_provider = to_model + len(LanguageModel._meta.concrete_fields)
+    read: list[Any] = []
     for row in found.rows:
-        (seat,) = rows.instances(SeatRow, [row[:_TO_MODEL]])
-        (seat.language_model,) = rows.instances(LanguageModel, [row[_TO_MODEL:_TO_PROVIDER]])
-        (seat.language_model.provider,) = rows.instances(Provider, [row[_TO_PROVIDER:]])
-        seats.append(seat)
-    return seats
-
-
-def _read_fallbacks(found: rows.Result) -> list[Fallback]:
-    fallbacks = []
-    for row in found.rows:
-        (fallback,) = rows.instances(Fallback, [row[:_FALLBACKS_TO_MODEL]])
-        (fallback.language_model,) = rows.instances(LanguageModel, [row[_FALLBACKS_TO_MODEL:_FALLBACKS_TO_PROVIDER]])
-        (fallback.language_model.provider,) = rows.instances(Provider, [row[_FALLBACKS_TO_PROVIDER:]])
-        fallbacks.append(fallback)
-    return fallbacks
+        read += rows.instances(model, [row[:to_model]])
+        (read[-1].language_model,) = rows.instances(LanguageModel, [row[to_model:to_provider]])
+        (read[-1].language_model.provider,) = rows.instances(Provider, [row[to_provider:]])
+    return read
 
 
 def new_deliberation(
