@@ -206,7 +206,7 @@ class Site:
     def begin(self) -> None:
         """Everything is whole, and what was killed is started: the state in which a test begins, and may end.
 
-        Returns when pages are answered and every worker is ready: one that is told to end before it listens just dies.
+        Returns when pages are answered and one worker is ready; `all_ready` waits for the others.
         """
         for link in self.links:
             link.mend()
@@ -221,6 +221,10 @@ class Site:
         if self.rows("SELECT to_regclass('council_breaker') AS there")[0]["there"]:
             self.execute(TRUSTED)
         wait_until(self._answers)
+        wait_until(lambda: any("Working" in each.program.said for each in self.workers), words=self.said)
+
+    def all_ready(self) -> None:
+        """Wait until every worker listens: one that is told to end before that just dies."""
         wait_until(lambda: all("Working" in each.program.said for each in self.workers), words=self.said)
 
     def _answers(self) -> bool:

@@ -184,7 +184,8 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(scene, stage):
     time.sleep(1.5)
     for each in scene.site.parts:
         each.database.mend()
-    assert page.ends()["status"] == "complete"
+    ended = page.ends()
+    assert ended["status"] == "complete", f"{ended['reason']}\n{scene.site.said()}"
 
 
 @pytest.mark.faults
@@ -254,6 +255,7 @@ def test_a_deployment_hands_over_what_goes_on(scene, stage):
     page = scene.asked()
     page.until(lambda page: page.deliberation()["stage"] == stage)
     wait_until(lambda: last(scene, stage))
+    scene.site.all_ready()
     for each in scene.site.workers:
         each.terminate()
     assert [each.ends() for each in scene.site.workers] == [0, 0]
