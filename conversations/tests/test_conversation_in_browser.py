@@ -47,7 +47,7 @@ def same(mine, other, selector: str = "#turns") -> None:
 
 
 def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, visitor):
-    site.provider.configure(tokens_per_second=120, tokens=120)
+    site.provider.configure(tokens_per_second=30, tokens=180)  # a stage lasts until a slow browser has looked at it
     page = visitor.page
     page.add_init_script(SHIFTS)
     visitor.ask("Outbox or *queue*?")
