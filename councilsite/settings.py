@@ -197,6 +197,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # nobody asks for the others, and to compress them too doubles the first start
 
 # For tests: divides the times that a fault is noticed and mended in (`governance.times`).
 HURRY = float(os.environ.get("HURRY") or 1)

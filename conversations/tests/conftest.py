@@ -35,8 +35,11 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]:
+def site(tmp_path_factory, static, django_db_setup, django_db_blocker) -> Iterator[Site]:
     """A module's own: its worker would carry out the jobs of other tests too."""
+    var = tmp_path_factory.mktemp("site")
+    for made in ("static", "static.stamp"):
+        (var / made).symlink_to(static / made)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -44,7 +47,7 @@ def site(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[Site]
     environment = {
         **os.environ,
         "DATABASE_URL": f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}",
-        "VAR_DIR": str(tmp_path_factory.mktemp("site")),
+        "VAR_DIR": str(var),
         "PORT": port,
     }
     if database["PORT"]:
