@@ -178,9 +178,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             now = monotonic()
             if now >= self.visible_until:
                 self.visible = None
-            if self.known is NOTHING or self._due(now):
+            first = self.known is NOTHING
+            if first or self._due(now):
                 try:
                     await self._update()
+                    if not first and now >= self.last_look:
+                        self.last_look = math.inf
                 except Exception:
                     logger.exception("Could not look at conversation %s", self.conversation_id)
             await asyncio.sleep(LOOK)
@@ -189,10 +192,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if self.unfinished:
             self.last_look = now + AFTERWARDS
             return self.visible is None or now - self.heard >= LOOK
-        if now < self.last_look:
-            return False
-        self.last_look = math.inf
-        return True
+        return now >= self.last_look
 
     async def _send(self, html: str) -> None:
         said = orjson.dumps(page_message(html, self.known, unfinished=self.unfinished))

@@ -10,10 +10,11 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.core import mail
 from django.core.cache import cache
+from django.db import OperationalError
 from django.test import Client
 
 from accounts.tests import cast as people
-from conversations import asking, consumers, deleting, viewers
+from conversations import asking, changes, consumers, deleting, viewers
 from conversations.models import Conversation
 from conversations.tests import cast
 from council.models import Deliberation
@@ -104,14 +105,25 @@ async def test_a_title_that_is_given_as_the_socket_opens_is_not_lost(conversatio
     await owner.disconnect()
 
 
-async def test_a_title_that_comes_after_the_end_unheard_is_found(conversation, monkeypatch):
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_title_that_comes_after_the_end_unheard_is_found(conversation, monkeypatch, failures):
+    """Also where the database cannot be asked at the moment of that look."""
+
+    def look(*given):
+        if failing:
+            raise failing.pop()
+        return changes.look(*given)
+
     for name in ("SETTLE", "LOOK", "AFTERWARDS"):
         monkeypatch.setattr(consumers, name, 0.2)
     owner = socket(conversation, await sync_to_async(page_of)(conversation.owner))
     assert (await owner.connect(PATIENCE))[0]
     assert "What now?" in json.loads(await owner.receive_from(PATIENCE))["content"]
+    failing = [OperationalError("away")] * failures
+    monkeypatch.setattr(consumers, "look", look)
     await sync_to_async(Conversation.objects.update)(title="Unheard")
     await _says(owner, "Unheard")
+    assert not failing
     await owner.disconnect()
 
 
