@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import httpx
 import structlog
 
-from council import measuring, plans, practice, record
+from council import claiming, measuring, plans, practice
 from council.attempts import Journal, Ledger, Rows
 from council.call_rows import NewCall
 from council.core.deliberate import Prompt, first_slots
@@ -76,7 +76,7 @@ async def connections() -> AsyncIterator[None]:
             measuring.tell()
 
 
-def first(claim: record.Claim) -> list[NewCall]:
+def first(claim: claiming.Claim) -> list[NewCall]:
     """The calls that a new deliberation begins with."""
     return [
         NewCall(_PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot)
@@ -94,7 +94,7 @@ class Recording(Journal, Protocol):
 class Asker:
     """`ask` for one claimed deliberation."""
 
-    def __init__(self, claim: record.Claim, journal: Recording) -> None:
+    def __init__(self, claim: claiming.Claim, journal: Recording) -> None:
         self.claim = claim
         self.journal = journal
 
@@ -143,9 +143,9 @@ class Asker:
         self, slot: Slot, model: ModelSnapshot, seat: Seat, request: Request, patience: Patience
     ) -> tuple[Reply, bool]:
         """A model's reply, and whether it failed, be it after some text. What was lost twice is not asked again."""
-        lost = self.claim.lost.get(record.Asked.of(slot, model), 0)
+        lost = self.claim.lost.get(claiming.Asked.of(slot, model), 0)
         if lost > 1:
-            begun = self.claim.begun.get(record.Asked.of(slot, model), "")
+            begun = self.claim.begun.get(claiming.Asked.of(slot, model), "")
             return Reply(begun, Outcome.TRUNCATED if begun else Outcome.FAILED, LOST_TWICE), True
         reply, attempt = await _ask_model(
             model,

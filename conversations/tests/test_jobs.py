@@ -18,7 +18,7 @@ from bench.provider import Provider
 from conversations import asking, jobs, tasks
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
-from council import record
+from council import claiming
 from council.models import Call, Deliberation, LanguageModel
 from governance import rows
 
@@ -226,7 +226,7 @@ def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, pr
         turn = asking.ask(alice, "What now?", council)
         until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
         provider.configure(tokens=20, tokens_per_second=0)
-        assert record.claim(turn.deliberation_id).attempt == 2
+        assert claiming.claim(turn.deliberation_id).attempt == 2
         sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, attempts = attempts + 1")
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
         until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")

@@ -9,7 +9,7 @@ from django.utils.html import strip_tags
 from bench.provider import Provider
 from conversations import asking, results, tasks
 from conversations.tests import cast
-from council import plans, record
+from council import claiming, plans, record
 from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted
@@ -39,7 +39,7 @@ def turn(provider):
 
 def killed(turn, *seats, text="", answered=()):
     """A worker sent calls for these members' answers, wrote what had come down, and was killed."""
-    recorder = record.Recorder(record.claim(turn.deliberation_id))
+    recorder = record.Recorder(claiming.claim(turn.deliberation_id))
     begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
     recorder.begin(begun)
     recorder.write(recorder.change([begun]))
@@ -194,9 +194,9 @@ def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provi
 
 def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more(turn):
     Deliberation.objects.update(plan={"question": "What now?"})
-    for _ in range(record.ATTEMPTS):
+    for _ in range(claiming.ATTEMPTS):
         with pytest.raises(KeyError):
-            record.claim(turn.deliberation_id)
-    assert record.claim(turn.deliberation_id) is None
+            claiming.claim(turn.deliberation_id)
+    assert claiming.claim(turn.deliberation_id) is None
     found = Deliberation.objects.get()
     assert (found.status, found.reason) == ("failed", "It was begun three times and never came to its end.")

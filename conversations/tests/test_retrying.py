@@ -17,7 +17,7 @@ from conversations import asking, changes, presenting, reading, results, retryin
 from conversations.changes import Known
 from conversations.models import Share
 from conversations.tests import cast
-from council import record
+from council import claiming
 from council.core.deliberate import could_answer
 from council.core.errors import NotOffered, Stale, UnderWay
 from council.core.events import StageStarted
@@ -74,7 +74,7 @@ def ask(alice, council, mode=Mode.FULL):
 
 
 def again(turn, slot: Slot, meanwhile=None) -> Deliberation:
-    record.reopen(turn.deliberation_id, turn.conversation_id, slot)
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, slot)
     return work(turn, meanwhile)
 
 
@@ -209,9 +209,9 @@ def test_a_worker_that_dies_meanwhile_loses_nothing_and_the_tries_are_counted_an
     provider.script(B, times=1, fault="length")
     turn = ask(alice, council)
     text = Deliberation.objects.get().answers.get(seat=1).text
-    record.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
-    for _ in range(record.ATTEMPTS):
-        recorder = Recorder(record.claim(turn.deliberation_id))
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+    for _ in range(claiming.ATTEMPTS):
+        recorder = Recorder(claiming.claim(turn.deliberation_id))
         begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
         recorder.begin(begun)
         recorder.write(recorder.change([begun]))
@@ -219,7 +219,7 @@ def test_a_worker_that_dies_meanwhile_loses_nothing_and_the_tries_are_counted_an
         assert (row.state, row.text, row.tokens, row.earlier["text"]) == ("waiting", "", 0, text)
         recorder.grew(ANSWER_B, "Half of it")
         recorder.checkpoint(recorder.snapshot())
-    assert record.claim(turn.deliberation_id) is None
+    assert claiming.claim(turn.deliberation_id) is None
     found = Deliberation.objects.get()
     assert found.status == "complete"
     assert "went wrong on this site's side" in found.reason
@@ -229,8 +229,8 @@ def test_a_worker_that_dies_meanwhile_loses_nothing_and_the_tries_are_counted_an
 def test_whoever_carried_it_out_before_writes_nothing_any_more(alice, council, provider):
     provider.script(B, **REFUSED)
     turn = ask(alice, council)
-    old = Recorder(record.Claim(turn.deliberation_id, 1, 99, None, {}, {}))
-    record.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+    old = Recorder(claiming.Claim(turn.deliberation_id, 1, 99, None, {}, {}))
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
     with pytest.raises(Stale):
         old.checkpoint([])
 
@@ -239,14 +239,14 @@ def test_only_what_is_not_complete_can_be_reopened_and_only_once_it_has_ended(al
     provider.script(B, **REFUSED)
     turn = asking.ask(alice, "What now?", council)
     with pytest.raises(UnderWay):
-        record.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+        claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
     work(turn)
     for slot in (Slot(Stage.ANSWERING, 0), Slot(Stage.ANSWERING, 7), Slot(Stage.REVIEWING, 1), REVIEW_A, CHAIR):
         with pytest.raises(NotOffered):
-            record.reopen(turn.deliberation_id, turn.conversation_id, slot)
-    record.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+            claiming.reopen(turn.deliberation_id, turn.conversation_id, slot)
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
     with pytest.raises(UnderWay):
-        record.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+        claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
 
 
 def test_a_deliberation_that_was_stopped_goes_on_from_the_slot_that_is_tried_again(alice, council, provider):

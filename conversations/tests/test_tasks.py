@@ -15,7 +15,7 @@ from bench.provider import Provider
 from conversations import asking, changes, deleting, live, results, tasks
 from conversations.models import Conversation
 from conversations.tests import cast
-from council import plans, record
+from council import claiming, plans, record
 from council.call_rows import CallEnd, NewCall, learn
 from council.core import values
 from council.core.errors import Stale
@@ -92,7 +92,7 @@ def test_what_two_at_once_say_of_themselves_and_their_calls_names_each(alice, co
 
     async def begin_both():
         async with tasks.lifespan():
-            claims = [await in_thread(record.claim, turn.deliberation_id) for turn in turns]
+            claims = [await in_thread(claiming.claim, turn.deliberation_id) for turn in turns]
             begun = [tasks.begin(turn.conversation_id, claim) for turn, claim in zip(turns, claims, strict=True)]
             for each in begun:
                 await asyncio.gather(each.task, each.title)
@@ -193,11 +193,11 @@ def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, coun
 
 def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     turn = asking.ask(alice, "What now?", council)
-    old = record.Recorder(record.claim(turn.deliberation_id))
+    old = record.Recorder(claiming.claim(turn.deliberation_id))
     call = NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 0), Slot(Stage.ANSWERING, 0))
     (sent,) = old.send([call])
     old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
-    new = record.Recorder(record.claim(turn.deliberation_id))
+    new = record.Recorder(claiming.claim(turn.deliberation_id))
     new.write(new.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
 
     def everything():
@@ -220,13 +220,13 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
 
 def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
     turn = asking.ask(alice, "What now?", council)
-    old = record.Recorder(record.claim(turn.deliberation_id))
+    old = record.Recorder(claiming.claim(turn.deliberation_id))
     old.begin(StageStarted(Stage.ANSWERING, (0, 1, 2)))
     old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
     old.write(old.change([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))]))
     old.grew(Slot(Stage.ANSWERING, 1), "Half of it")
     old.checkpoint(old.snapshot())
-    again = record.Recorder(record.claim(turn.deliberation_id))
+    again = record.Recorder(claiming.claim(turn.deliberation_id))
     again.write(again.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
     assert list(Answer.objects.values_list("text", "state")) == [("Done.", "ended"), ("", "waiting"), ("", "waiting")]
 
@@ -257,8 +257,8 @@ def test_teaching_waits_for_nobody(alice, council):
 def test_it_gives_up_after_three_attempts(alice, council):
     turn = asking.ask(alice, "What now?", council)
     for _ in range(3):
-        assert record.claim(turn.deliberation_id)
-    assert record.claim(turn.deliberation_id) is None
+        assert claiming.claim(turn.deliberation_id)
+    assert claiming.claim(turn.deliberation_id) is None
     assert Deliberation.objects.get().status == "failed"
 
 
@@ -323,8 +323,8 @@ def test_nothing_is_asked_where_somebody_stopped_it_before_it_began(alice, counc
 
 def test_what_was_begun_too_often_ends_with_all_that_came(alice, council):
     turn = asking.ask(alice, "What now?", council)
-    for _ in range(record.ATTEMPTS):
-        recorder = record.Recorder(record.claim(turn.deliberation_id))
+    for _ in range(claiming.ATTEMPTS):
+        recorder = record.Recorder(claiming.claim(turn.deliberation_id))
         recorder.send(
             [NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 1), Slot(Stage.ANSWERING, 1))]
         )
@@ -333,7 +333,7 @@ def test_what_was_begun_too_often_ends_with_all_that_came(alice, council):
         recorder.write(recorder.change([begun]))
         recorder.grew(Slot(Stage.ANSWERING, 1), "Half of it")
         recorder.checkpoint(recorder.snapshot())
-    assert record.claim(turn.deliberation_id) is None
+    assert claiming.claim(turn.deliberation_id) is None
     found = Deliberation.objects.get()
     assert found.status == "failed"
     assert set(found.answers.values_list("state", "outcome")) == {("ended", "cancelled")}
@@ -490,7 +490,7 @@ def test_who_is_asked_again_is_waited_for_though_enough_others_are_done(alice, c
     turn = asking.ask(alice, "What now?", Council.objects.get())
     carry_out(turn)
     provider.script({"kind": "answer", "model": "test-1"}, first_token_ms=500)
-    record.reopen(turn.deliberation_id, turn.conversation_id, Slot(Stage.ANSWERING, 1))
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, Slot(Stage.ANSWERING, 1))
     assert carry_out(turn).answers.get(seat=1).outcome == "complete"
 
 
@@ -499,7 +499,7 @@ def test_a_call_that_nobody_waits_for_when_its_row_is_written_is_ended(alice, co
     send = Recorder.send
 
     async def play():
-        claim = await tasks.in_thread(record.claim, turn.deliberation_id)
+        claim = await tasks.in_thread(claiming.claim, turn.deliberation_id)
         model = plans.model_of(claim.stored, 0)
         async with live.Live(turn.conversation_id, claim) as shown:
             await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
