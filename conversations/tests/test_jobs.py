@@ -17,12 +17,11 @@ from procrastinate.jobs import Job, Status
 from bench.provider import Provider
 from conversations import asking, jobs, tasks
 from conversations.models import Conversation, Turn
-from conversations.tests import cast
 from council import claiming
 from council.models import Call, Deliberation, LanguageModel
 from governance import rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 
 PATIENCE = 20
 
@@ -33,22 +32,6 @@ def _no_jobs(transactional_db):
     sql("DELETE FROM procrastinate_jobs")
     yield
     sql("DELETE FROM procrastinate_jobs")
-
-
-@pytest.fixture
-def provider():
-    with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
-        yield provider
-
-
-@pytest.fixture
-def council(provider):
-    return cast.council(provider.url)
-
-
-@pytest.fixture
-def alice():
-    return cast.alice()
 
 
 def sql(statement: str, *given) -> None:
