@@ -25,7 +25,7 @@ from council.core.values import Outcome, Reply, Request, Seat, Slot, Stage
 from council.models import Call, LanguageModel
 from council.places import Places
 from council.plans import ModelSnapshot
-from council.providers import calling, chat
+from council.providers import calling, connecting
 from council.providers.calling import Attempt, Deadlines
 
 __all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call"]
@@ -66,7 +66,7 @@ _worker = _Worker()
 @asynccontextmanager
 async def connections() -> AsyncIterator[None]:
     """Around a worker: its connections to providers, and the end of the practice model's server."""
-    async with chat.new_transport() as transport, Places() as places:
+    async with connecting.new_transport() as transport, Places() as places:
         _worker.connections = Connections(transport, places)
         try:
             yield
@@ -215,7 +215,7 @@ async def test_call(model: LanguageModel) -> Reply:
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
     patient = plans.snapshot(model)._replace(first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
     # Connections for this once: it may be another loop than the worker's, and in a web process there is no worker.
-    async with chat.new_transport() as transport, Places() as places:
+    async with connecting.new_transport() as transport, Places() as places:
         try:
             async with asyncio.timeout(TEST_PATIENCE):
                 return await ask_model(
