@@ -11,9 +11,6 @@ from council.core import prompts
 from council.core.values import Outcome
 from council.models import Call
 
-TITLE_TOKENS = 600
-"""Room for a model that thinks before it writes six words."""
-
 
 def from_question(question: str) -> str:
     """The start of a question, as a title until there is a better one."""
