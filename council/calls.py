@@ -16,12 +16,12 @@ import structlog
 
 from council import claiming, measuring, plans, practice
 from council.attempts import Journal, Ledger, Rows
-from council.call_rows import NewCall
+from council.call_rows import PURPOSES, NewCall
 from council.core.deliberate import Prompt, first_slots
 from council.core.errors import PromptTooLong
 from council.core.events import Event, StandInAsked
 from council.core.patience import Patience
-from council.core.values import Outcome, Reply, Request, Seat, Slot, Stage
+from council.core.values import Outcome, Reply, Request, Seat, Slot
 from council.models import Call, LanguageModel
 from council.places import Places
 from council.plans import ModelSnapshot
@@ -30,11 +30,6 @@ from council.providers.calling import Attempt, Deadlines
 
 __all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call"]
 
-_PURPOSES = {
-    Stage.ANSWERING: Call.Purpose.ANSWER,
-    Stage.REVIEWING: Call.Purpose.REVIEW,
-    Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
-}
 _FAILED = {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.EMPTY}
 """What another model is asked for; a refusal, a filter and a person's stop are no failures of a model."""
 
@@ -79,8 +74,7 @@ async def connections() -> AsyncIterator[None]:
 def first(claim: claiming.Claim) -> list[NewCall]:
     """The calls that a new deliberation begins with."""
     return [
-        NewCall(_PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot)
-        for slot in first_slots(claim.plan)
+        NewCall(PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot) for slot in first_slots(claim.plan)
     ]
 
 
@@ -151,7 +145,7 @@ class Asker:
             model,
             seat.tokens_per_byte,
             request,
-            NewCall(_PURPOSES[slot.stage], model, slot),
+            NewCall(PURPOSES[slot.stage], model, slot),
             self.journal,
             _worker.connections,
             patience,

@@ -13,20 +13,17 @@ from django.db.models import Model, Q
 from django.utils import timezone
 
 from council import call_rows, retrying
+from council.call_rows import PURPOSES
 from council.core.errors import NotOffered, UnderWay
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
-from council.models import Answer, Call, Contribution, Deliberation
+from council.models import Answer, Contribution, Deliberation
 from council.plans import ModelSnapshot
 from council.record import Hold, Recorder
 from council.written import MODELS, in_rows
 
 ATTEMPTS = 3
 
-_STAGES = {
-    Call.Purpose.ANSWER: Stage.ANSWERING,
-    Call.Purpose.REVIEW: Stage.REVIEWING,
-    Call.Purpose.SYNTHESIS: Stage.SYNTHESISING,
-}
+_STAGES = {purpose: stage for stage, purpose in PURPOSES.items()}
 
 # In one statement, and so in one way to the database and back: a person waits.
 _TAKE = f"""
