@@ -11,21 +11,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from conversations import markdown
+from conversations.cards import KEPT, CardView, SeatView, outcome_word
 from conversations.models import Conversation
 from conversations.naming import rewriter, slot_id, turn_id
 from conversations.reading import TurnRows
-from conversations.showing import (
-    KEPT,
-    CardView,
-    Cell,
-    CouncilView,
-    MatrixRow,
-    SeatView,
-    StageView,
-    StandingView,
-    TurnView,
-    outcome_word,
-)
+from conversations.showing import Cell, CouncilView, MatrixRow, StageView, StandingView, TurnView
 from council import plans, retrying
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
