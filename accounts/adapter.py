@@ -27,7 +27,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
         """As the site's settings say."""
-        return SiteSettings.current().signup != SiteSettings.SignUp.CLOSED
+        return SiteSettings.current().sign_up_open
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         """Pages that other sessions have open hear nothing more: a new password ends those sessions."""

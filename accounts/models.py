@@ -213,6 +213,11 @@ class SiteSettings(models.Model):
         """The domains, in lower case."""
         return [line.strip().lower().removeprefix("@") for line in self.domains.splitlines() if line.strip()]
 
+    @property
+    def sign_up_open(self) -> bool:
+        """Whether people may make an account without being invited."""
+        return self.signup != self.SignUp.CLOSED
+
     def admits(self, email: str) -> bool:
         """Whether somebody with this address may sign up without an invitation."""
         if self.signup == self.SignUp.DOMAINS:

@@ -13,7 +13,7 @@ from accounts.models import User
 from conversations import jobs, titles
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import call_rows, calls, plans, record
+from council import call_rows, calls, claiming, plans
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
@@ -141,7 +141,7 @@ def _queue(turn: Turn, first: Statement) -> int:
 def _begin(turn: Turn, first: Statement, worker: jobs.GivenJobs) -> int:
     """Store the question as one that this process's worker has begun. Returns the turn's key."""
     arguments = jobs.Arguments(turn.deliberation_id, turn.conversation_id)
-    claim = record.claim_new(turn.deliberation)
+    claim = claiming.claim_new(turn.deliberation)
     new = calls.first(claim)
     sending = call_rows.sending(new, claim.id, claim.attempt)
     _, _, written, job, *sent = rows.execute([first, *_inserts(turn), worker.doing(arguments), *sending])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from conversations import presenting, results, showing
+from conversations import cards, presenting, results, showing
 from conversations.models import Conversation, Turn
 from conversations.quoting import inline, quoted
 from conversations.templatetags.figures import money, seconds
@@ -200,7 +200,7 @@ def _byline(who: str, call: dict[str, Any]) -> str:
     if call.get("stand_in"):
         facts.append(_("%(model)s in its place") % {"model": inline(call["stand_in"])})
     if call["outcome"] != Outcome.COMPLETE:
-        facts.append(showing.outcome_word(call["outcome"]) if call["outcome"] else _("not finished"))
+        facts.append(cards.outcome_word(call["outcome"]) if call["outcome"] else _("not finished"))
     facts += [seconds(call.get("seconds")), money(call.get("cost"))]
     line = " · ".join(filter(None, facts))
     return f"{line}: {inline(call['error'])}" if call["error"] else line

@@ -25,7 +25,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.types.json import Jsonb
 
-from council.record import Claim
+from council.claiming import Claim
 from governance.rows import Statement
 from governance.times import hurried
 

@@ -24,9 +24,10 @@ from conversations.reading import TurnRows
 from conversations.viewers import tell
 from council import call_rows, written
 from council.call_rows import CallEnd, NewCall, SentCall
+from council.claiming import Claim
 from council.core.events import Event, StageStarted, StandInAsked
 from council.core.values import Status
-from council.record import Claim, Recorder
+from council.record import Recorder
 from council.threads import in_thread
 from council.written import Change
 from governance.times import hurried

@@ -3,16 +3,21 @@
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from uuid import UUID
 
 from council.core import aliases, prompts
 from council.core.values import CHAIRMAN, Plan, Slot, Stage
 
 
-def slot_id(deliberation_id: Any, slot: Slot) -> str:
+def turn_id(deliberation_id: UUID) -> str:
+    """The id of a turn on the page, and the start of all ids inside it."""
+    return f"d{deliberation_id.hex[:12]}"
+
+
+def slot_id(deliberation_id: UUID, slot: Slot) -> str:
     """The id of a slot's card on the page. Inside it: `-open` (text that still grows), `-state` and `-tokens`."""
     seat = "" if slot.stage is Stage.SYNTHESISING else f"-{slot.seat}"
-    return f"d{deliberation_id.hex[:12]}-{slot.stage}{seat}"
+    return f"{turn_id(deliberation_id)}-{slot.stage}{seat}"
 
 
 def slot_value(slot: Slot) -> str:

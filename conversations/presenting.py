@@ -11,21 +11,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from conversations import markdown
+from conversations.cards import KEPT, CardView, SeatView, outcome_word
 from conversations.models import Conversation
-from conversations.naming import rewriter, slot_id
+from conversations.naming import rewriter, slot_id, turn_id
 from conversations.reading import TurnRows
-from conversations.showing import (
-    KEPT,
-    CardView,
-    Cell,
-    CouncilView,
-    MatrixRow,
-    SeatView,
-    StageView,
-    StandingView,
-    TurnView,
-    outcome_word,
-)
+from conversations.showing import Cell, CouncilView, MatrixRow, StageView, StandingView, TurnView
 from council import plans, retrying
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
@@ -61,11 +51,6 @@ def by_age(
     return groups
 
 
-def turn_id(deliberation: Deliberation) -> str:
-    """The id of a turn on the page, and the start of all ids inside it."""
-    return f"d{deliberation.id.hex[:12]}"
-
-
 def view(rows: TurnRows) -> TurnView:
     """A turn as it shows."""
     deliberation = rows.deliberation
@@ -88,7 +73,7 @@ def view(rows: TurnRows) -> TurnView:
     columns = tuple(each.seat for each in answers if each.earlier or not (each.growing or each.bad))
     matrix = _matrix(members, columns, rows.reviews)
     return TurnView(
-        id=turn_id(deliberation),
+        id=turn_id(deliberation.id),
         turn=rows.turn,
         deliberation=deliberation,
         question=plan.question,

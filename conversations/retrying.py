@@ -7,7 +7,7 @@ from conversations import jobs
 from conversations.asking import Refused
 from conversations.models import Conversation, Turn
 from conversations.naming import slot_from, slot_id
-from council import record
+from council import claiming
 from council.core.errors import NotOffered, UnderWay
 
 
@@ -23,7 +23,7 @@ def retry(conversation: Conversation, typed: str) -> str:
         raise Refused(_("There is nothing to be tried again here. Reload the page to see what there is."))
     try:
         with transaction.atomic():
-            record.reopen(turn.deliberation_id, conversation.pk, slot)
+            claiming.reopen(turn.deliberation_id, conversation.pk, slot)
             # Once it is locked: a copy that is just being made waits for this, or this for it.
             if Turn.objects.filter(deliberation=turn.deliberation_id).exclude(pk=turn.pk).exists():
                 raise Refused(_("This turn is part of a copy too, so it stays as it is. Ask again instead."))

@@ -20,7 +20,7 @@ from conversations.live import Live
 from conversations.models import Conversation
 from conversations.viewers import tell
 from conversations.working import STALLED
-from council import call_rows, calls, measuring, record
+from council import call_rows, calls, claiming, measuring
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
 from council.core.values import Status
@@ -39,7 +39,7 @@ TITLE_AFTER = hurried(3.0)  # seconds: where many ask at once, the answers come 
 class _Running:
     """A deliberation that this process carries out, the title made meanwhile, and whether somebody stopped it."""
 
-    claim: record.Claim
+    claim: claiming.Claim
     task: asyncio.Task[None]
     title: asyncio.Task[None] | None
     stopped: bool = False
@@ -69,7 +69,7 @@ async def lifespan() -> AsyncIterator[None]:
                 await _running.popitem()[1].end()
 
 
-def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
+def begin(conversation_id: UUID, claim: claiming.Claim) -> _Running:
     """Begin a deliberation that this process has claimed. On the worker's loop; its job waits for the end."""
     # What its tasks and their calls say names it.
     structlog.contextvars.bind_contextvars(deliberation=str(claim.id))
@@ -82,19 +82,19 @@ def begin(conversation_id: UUID, claim: record.Claim) -> _Running:
     return running
 
 
-@app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=record.ATTEMPTS, wait=2))
+@app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=claiming.ATTEMPTS, wait=2))
 async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
     """Carry a deliberation out, from its beginning or from where another worker left it."""
     structlog.contextvars.bind_contextvars(deliberation=deliberation_id)
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
     running = _running.get(key)
-    if running and not await in_thread(record.holds, running.claim):
+    if running and not await in_thread(claiming.holds, running.claim):
         # While this process was out of sight another had it, and has given it back.
         del _running[key]
         await running.end()
         running = None
     if running is None:
-        claim = await in_thread(record.claim, key)
+        claim = await in_thread(claiming.claim, key)
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
@@ -116,7 +116,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
             del _running[key]
 
 
-async def _deliberate(claim: record.Claim, live: Live) -> None:
+async def _deliberate(claim: claiming.Claim, live: Live) -> None:
     measuring.begun(claim.attempt, len(claim.filled))
     async with live:
         asker = calls.Asker(claim, live)
@@ -139,7 +139,7 @@ async def _deliberate(claim: record.Claim, live: Live) -> None:
                     await _failed(live, cause)
 
 
-async def _title(claim: record.Claim, live: Live) -> None:
+async def _title(claim: claiming.Claim, live: Live) -> None:
     """Give a conversation a title from its first question. It may fail: the question's start stays."""
     conversation_id = live.conversation_id
     try:

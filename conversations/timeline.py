@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from conversations import markdown, presenting
+from conversations.cards import ICONS, SeatView, outcome_word
 from conversations.models import Turn
-from conversations.showing import ICONS, SeatView, outcome_word
 from council.core.values import CHAIRMAN, Plan
 from council.models import Call, Deliberation
 

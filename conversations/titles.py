@@ -6,13 +6,10 @@ from conversations.markdown import clean
 from conversations.models import TITLE_LENGTH
 from council import calls, plans
 from council.call_rows import CallEnd
+from council.claiming import Claim
 from council.core import prompts
 from council.core.values import Outcome
 from council.models import Call
-from council.record import Claim
-
-TITLE_TOKENS = 600
-"""Room for a model that thinks before it writes six words."""
 
 
 def from_question(question: str) -> str:

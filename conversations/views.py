@@ -23,6 +23,7 @@ from conversations import (
     changes,
     deleting,
     exporting,
+    naming,
     presenting,
     reading,
     retrying,
@@ -197,7 +198,7 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
     if conversation is None:
         return redirect(turn.conversation)
     async_to_sync(viewers.tell)(turn.conversation_id, {"type": "renewed"})
-    return redirect(f"{conversation.get_absolute_url()}#{presenting.turn_id(turn.deliberation)}")
+    return redirect(f"{conversation.get_absolute_url()}#{naming.turn_id(turn.deliberation_id)}")
 
 
 def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpResponse:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from council.core.errors import Stale
-from council.core.values import CHAIRMAN, Outcome, Slot, Usage
+from council.core.values import CHAIRMAN, Outcome, Slot, Stage, Usage
 from council.models import Breaker, Call, CallPolicy, LanguageModel, Provider
 from council.plans import ModelSnapshot
 from council.providers.calling import Attempt
@@ -20,6 +20,13 @@ from governance.rows import Result, Statement
 
 TABLE = Call._meta.db_table
 _MODEL, _PROVIDER, _BREAKER, _POLICY = (each._meta.db_table for each in (LanguageModel, Provider, Breaker, CallPolicy))
+
+PURPOSES = {
+    Stage.ANSWERING: Call.Purpose.ANSWER,
+    Stage.REVIEWING: Call.Purpose.REVIEW,
+    Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
+}
+"""What the calls of a stage are for."""
 
 LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
 NEVER_SENT = "Its worker was lost before it was sent."

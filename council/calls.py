@@ -14,27 +14,22 @@ from typing import NamedTuple, Protocol
 import httpx
 import structlog
 
-from council import measuring, plans, practice, record
+from council import claiming, measuring, plans, practice
 from council.attempts import Journal, Ledger, Rows
-from council.call_rows import NewCall
+from council.call_rows import PURPOSES, NewCall
 from council.core.deliberate import Prompt, first_slots
 from council.core.errors import PromptTooLong
 from council.core.events import Event, StandInAsked
 from council.core.patience import Patience
-from council.core.values import Outcome, Reply, Request, Seat, Slot, Stage
+from council.core.values import Outcome, Reply, Request, Seat, Slot
 from council.models import Call, LanguageModel
 from council.places import Places
 from council.plans import ModelSnapshot
-from council.providers import calling, chat
+from council.providers import calling, connecting
 from council.providers.calling import Attempt, Deadlines
 
 __all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call"]
 
-_PURPOSES = {
-    Stage.ANSWERING: Call.Purpose.ANSWER,
-    Stage.REVIEWING: Call.Purpose.REVIEW,
-    Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
-}
 _FAILED = {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.EMPTY}
 """What another model is asked for; a refusal, a filter and a person's stop are no failures of a model."""
 
@@ -66,7 +61,7 @@ _worker = _Worker()
 @asynccontextmanager
 async def connections() -> AsyncIterator[None]:
     """Around a worker: its connections to providers, and the end of the practice model's server."""
-    async with chat.new_transport() as transport, Places() as places:
+    async with connecting.new_transport() as transport, Places() as places:
         _worker.connections = Connections(transport, places)
         try:
             yield
@@ -76,11 +71,10 @@ async def connections() -> AsyncIterator[None]:
             measuring.tell()
 
 
-def first(claim: record.Claim) -> list[NewCall]:
+def first(claim: claiming.Claim) -> list[NewCall]:
     """The calls that a new deliberation begins with."""
     return [
-        NewCall(_PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot)
-        for slot in first_slots(claim.plan)
+        NewCall(PURPOSES[slot.stage], plans.model_of(claim.stored, slot.seat), slot) for slot in first_slots(claim.plan)
     ]
 
 
@@ -94,7 +88,7 @@ class Recording(Journal, Protocol):
 class Asker:
     """`ask` for one claimed deliberation."""
 
-    def __init__(self, claim: record.Claim, journal: Recording) -> None:
+    def __init__(self, claim: claiming.Claim, journal: Recording) -> None:
         self.claim = claim
         self.journal = journal
 
@@ -143,15 +137,15 @@ class Asker:
         self, slot: Slot, model: ModelSnapshot, seat: Seat, request: Request, patience: Patience
     ) -> tuple[Reply, bool]:
         """A model's reply, and whether it failed, be it after some text. What was lost twice is not asked again."""
-        lost = self.claim.lost.get(record.Asked.of(slot, model), 0)
+        lost = self.claim.lost.get(claiming.Asked.of(slot, model), 0)
         if lost > 1:
-            begun = self.claim.begun.get(record.Asked.of(slot, model), "")
+            begun = self.claim.begun.get(claiming.Asked.of(slot, model), "")
             return Reply(begun, Outcome.TRUNCATED if begun else Outcome.FAILED, LOST_TWICE), True
         reply, attempt = await _ask_model(
             model,
             seat.tokens_per_byte,
             request,
-            NewCall(_PURPOSES[slot.stage], model, slot),
+            NewCall(PURPOSES[slot.stage], model, slot),
             self.journal,
             _worker.connections,
             patience,
@@ -215,7 +209,7 @@ async def test_call(model: LanguageModel) -> Reply:
     request = Request(({"role": "user", "content": "Say hello in one short sentence."},), TEST_TOKENS)
     patient = plans.snapshot(model)._replace(first_token_seconds=TEST_SECONDS, call_seconds=TEST_SECONDS)
     # Connections for this once: it may be another loop than the worker's, and in a web process there is no worker.
-    async with chat.new_transport() as transport, Places() as places:
+    async with connecting.new_transport() as transport, Places() as places:
         try:
             async with asyncio.timeout(TEST_PATIENCE):
                 return await ask_model(

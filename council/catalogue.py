@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from council.core.errors import CouncilError, NotTheProtocol, ProviderError, Unreachable, UnreadableKey
 from council.core.values import clean
 from council.models import LanguageModel, Provider
-from council.providers import chat
+from council.providers import chat, failures
 from council.providers.chat import Endpoint
 
 SECONDS = 30.0
@@ -80,7 +80,7 @@ def _fetch(provider: Provider) -> Any:
         ):
             body = b"".join(_within(response.iter_bytes(), deadline))
             if response.status_code != httpx.codes.OK:
-                error = chat.meaning(response, body)
+                error = failures.meaning(response, body)
                 raise type(error)(chat.without_key(str(error), endpoint))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unreachable(chat.no_way_to(provider.base_url)) from error

@@ -1,6 +1,6 @@
 """One slot of a deliberation that has ended, tried again: which slots that is offered for, and what stays meanwhile.
 
-`council.record.reopen` does it. The rest of the deliberation stays as it is: what is written already is not written
+`council.claiming.reopen` does it. The rest of the deliberation stays as it is: what is written already is not written
 again, and stages that were left out for want of answers are gone through once there are enough.
 """
 

@@ -12,4 +12,4 @@ register.simple_tag(setup.done, name="set_up")
 @register.simple_tag
 def sign_up_open() -> bool:
     """Whether people may make an account without being invited."""
-    return SiteSettings.current().signup != SiteSettings.SignUp.CLOSED
+    return SiteSettings.current().sign_up_open

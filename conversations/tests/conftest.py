@@ -1,6 +1,6 @@
-"""The whole site for the browser, and somebody who visits it.
+"""Alice, Bob and a council; its provider, where it is to answer; the whole site for the browser, and who visits it.
 
-The site is `manage.py up` in a process of its own on the test database, over a fake provider.
+The site is `manage.py up` in a process of its own on the test database, over a provider of its own.
 """
 
 import os
@@ -18,12 +18,53 @@ from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import sync_playwright
 
+from accounts.models import User
 from bench.provider import Provider
-from conversations.tests import cast
+from conversations import tasks
+from conversations.models import Conversation
+from conversations.tests import cast, database, links
 from conversations.tests.visitor import Visitor
 from council.models import Council
+from council.models import Provider as ProviderRow
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def alice() -> User:
+    return cast.alice()
+
+
+@pytest.fixture
+def bob() -> User:
+    return cast.bob()
+
+
+@pytest.fixture
+def council() -> Council:
+    """Nobody answers at its address, unless a test has the `provider`."""
+    return cast.council()
+
+
+@pytest.fixture
+def conversation(alice, council) -> Conversation:
+    """Alice's; its one question is answered."""
+    return links.answered(alice, council)
+
+
+@pytest.fixture(scope="session")
+def _provider() -> Iterator[Provider]:
+    with Provider(tokens=40, tokens_per_second=0, first_token_ms=1, ranking="listed") as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(_provider, council, monkeypatch) -> Provider:
+    """What the council asks: it is fast and has been asked nothing yet. A worker asks for titles at once, too."""
+    _provider.reset()
+    ProviderRow.objects.update(base_url=_provider.url)
+    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
+    return _provider
 
 
 @dataclass
@@ -43,15 +84,12 @@ def site(tmp_path_factory, static, django_db_setup, django_db_blocker) -> Iterat
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    database = connection.settings_dict
     environment = {
         **os.environ,
-        "DATABASE_URL": f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}",
+        "DATABASE_URL": database.url(),
         "VAR_DIR": str(var),
         "PORT": port,
     }
-    if database["PORT"]:
-        environment["DATABASE_URL"] += f" port={database['PORT']} password={database['PASSWORD']}"
     # Playwright keeps a loop running in this thread, where Django would refuse to touch the database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with Provider() as provider, django_db_blocker.unblock():
@@ -77,8 +115,7 @@ def site(tmp_path_factory, static, django_db_setup, django_db_blocker) -> Iterat
             reader.join(5)
             up.stdout.close()
             call_command("flush", interactive=False, verbosity=0)  # and what migrations leave, anew
-            with connection.cursor() as cursor:
-                cursor.execute("DELETE FROM procrastinate_jobs")
+            database.forget_jobs()
             connection.close()
             os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
 
@@ -94,12 +131,12 @@ def browser(chromium_path):
 
 
 @pytest.fixture(scope="module")
-def council(site) -> Council:
+def site_council(site) -> Council:
     return cast.council(site.provider.url)
 
 
 @pytest.fixture
-def visitor(site, browser, council):
+def visitor(site, browser, site_council):
     """At a site whose provider is fast and has no script."""
     site.provider.reset()
     site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=60, ranking="listed")

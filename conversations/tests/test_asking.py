@@ -34,11 +34,6 @@ def client(people):
     return client
 
 
-@pytest.fixture
-def council():
-    return cast.council()
-
-
 def post(client, question, **more):
     return client.post("/", {"question": question, "council": "test", "mode": "full", **more})
 

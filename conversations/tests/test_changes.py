@@ -15,7 +15,7 @@ from conversations.consumers import ConversationConsumer
 from conversations.growing import GrowingTexts
 from conversations.live import Live
 from conversations.tests import cast
-from council import record
+from council import claiming
 from council.call_rows import CallEnd
 from council.core.events import AnswerFinished, Ended, StageStarted
 from council.core.values import Answer, Outcome, Reply, Slot, Stage, Status, Usage
@@ -48,7 +48,7 @@ def turn():
 
 
 async def begun(turn) -> Live:
-    return Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+    return Live(turn.conversation_id, await live.in_thread(claiming.claim, turn.deliberation_id))
 
 
 async def begin(shown: Live) -> None:
@@ -327,7 +327,7 @@ def test_a_look_that_fails_gives_nobody_a_right(turn, told, monkeypatch):
 
 
 def test_no_text_is_lost_from_frames_while_checkpoints_fail(turn):
-    claim = record.claim(turn.deliberation_id)
+    claim = claiming.claim(turn.deliberation_id)
     texts = GrowingTexts(claim.id, claim.plan, 1)
     texts.begin(StageStarted(Stage.ANSWERING, (0, 1)))
     texts.begun(2)

@@ -25,6 +25,7 @@ from bench.provider import Provider
 from conversations.management.commands import ask
 from conversations.models import Conversation
 from conversations.tests import cast
+from conversations.tests.database import environment, forget_jobs
 from conversations.working import worker_alive
 from council.models import Answer, Deliberation
 
@@ -41,6 +42,7 @@ REVIEW_KEYS = {"seat", "stand_in", "outcome", "error", "ballot", "text"}
 MAKE_A_COUNCIL = """
 from django.core.management import call_command
 from conversations.tests import cast
+from conversations.tests.database import environment, forget_jobs
 call_command("migrate", verbosity=0)
 cast.council("{}", slug="slow")
 """
@@ -113,13 +115,13 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
         for slug in ("good", "dead", "lame", "slow", "left"):
             cast.council(provider.url, slug=slug)
         var = tmp_path_factory.mktemp("commands")
-        environment = {**deployment(), "VAR_DIR": str(var)}
-        worker = Manage(var, "worker", **environment)
+        known = environment(VAR_DIR=str(var))
+        worker = Manage(var, "worker", **known)
         started: dict[str, Manage] = {}
         try:
             wait_until(worker_alive)
             for slug, *options in (("good", "--json", "--user", "Alice@example.org"), ("dead",), ("lame",), ("none",)):
-                started[slug] = Manage(var, "ask", QUESTION, "--council", slug, *options, **environment)
+                started[slug] = Manage(var, "ask", QUESTION, "--council", slug, *options, **known)
             ended = {slug: each.ends() for slug, each in started.items()}
             worker.process.terminate()
             assert worker.ends().code == 0
@@ -130,22 +132,6 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
             call_command("flush", interactive=False, verbosity=0)
             forget_jobs()
             connection.close()
-
-
-def deployment() -> dict[str, str]:
-    """The tests' database and keys."""
-    database = connection.settings_dict
-    url = f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}"
-    if database["PORT"]:
-        url += f" port={database['PORT']} password={database['PASSWORD']}"
-    return {"DATABASE_URL": url, **{name: os.environ[name] for name in ("SECRET_KEY", "FIELD_KEYS")}}
-
-
-def forget_jobs() -> None:
-    """Emptying the database leaves them, and the workers that were killed."""
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM procrastinate_jobs")
-        cursor.execute("DELETE FROM procrastinate_workers")
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -315,7 +301,7 @@ def test_it_brings_database_and_worker_and_can_be_stopped_from_elsewhere(provide
 
 
 def test_ctrl_c_stops_the_deliberation_and_keeps_what_came(asked, tmp_path):
-    ask = Manage(tmp_path, "ask", QUESTION, "--council", "slow", "--here", **deployment(), VAR_DIR=str(tmp_path))
+    ask = Manage(tmp_path, "ask", QUESTION, "--council", "slow", "--here", **environment(), VAR_DIR=str(tmp_path))
     try:
         ask.says("answering")
         wait_until(lambda: Answer.objects.filter(deliberation__council__slug="slow").exclude(text="").count() == 3)
@@ -332,7 +318,7 @@ def test_ctrl_c_stops_the_deliberation_and_keeps_what_came(asked, tmp_path):
 
 
 def test_told_to_stop_it_takes_its_worker_along(asked, tmp_path):
-    ask = Manage(tmp_path, "ask", QUESTION, "--council", "left", "--here", **deployment(), VAR_DIR=str(tmp_path))
+    ask = Manage(tmp_path, "ask", QUESTION, "--council", "left", "--here", **environment(), VAR_DIR=str(tmp_path))
     try:
         ask.says("deliberates")
         (worker,) = psutil.Process(ask.process.pid).children()

@@ -114,7 +114,7 @@ def test_it_works_without_javascript(site, visitor):
     visitor.finished(page, turns=2)
 
 
-def test_it_shows_hostile_texts_as_texts(site, council, visitor):
+def test_it_shows_hostile_texts_as_texts(site, site_council, visitor):
     texts = [clean(each) for each in INJECTIONS]
     hostile = "\n\n".join(texts)
     chunk = {"choices": [{"index": 0, "delta": {"content": hostile}, "finish_reason": None}]}
@@ -122,7 +122,7 @@ def test_it_shows_hostile_texts_as_texts(site, council, visitor):
     site.provider.script({"kind": "answer"}, events=[[0, chunk], [0, end], [0, "[DONE]"]])
     site.provider.script({"kind": "synthesis"}, events=[[0, chunk], [0, end], [0, "[DONE]"]])
     short = [each for each in texts if 0 < len(each) <= 100]
-    for seat, name in zip(council.seats.select_related("language_model"), short, strict=False):
+    for seat, name in zip(site_council.seats.select_related("language_model"), short, strict=False):
         seat.language_model.name = name
         seat.language_model.save()
     try:
@@ -144,7 +144,7 @@ def test_it_shows_hostile_texts_as_texts(site, council, visitor):
         )
         assert page.locator("#title").inner_text() == "<img src=x onerror=alert(1)>"
     finally:
-        for position, seat in enumerate(council.seats.select_related("language_model")):
+        for position, seat in enumerate(site_council.seats.select_related("language_model")):
             seat.language_model.name = f"Model {position}"
             seat.language_model.save()
 

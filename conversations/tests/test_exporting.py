@@ -28,21 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def alice():
-    return cast.alice()
-
-
-@pytest.fixture
 def conversation(alice):
     made = Conversation.objects.create(owner=alice, title="Why is the sky blue?")
     Conversation.objects.filter(pk=made.pk).update(created=BEGAN, updated=BEGAN)
     made.refresh_from_db()
     return made
-
-
-@pytest.fixture
-def council():
-    return cast.council()
 
 
 def ask(conversation, council, question="Why?", mode=Mode.FULL, **values) -> Deliberation:

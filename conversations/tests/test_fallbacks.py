@@ -5,14 +5,13 @@ import re
 from uuid import uuid4
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.utils.html import strip_tags
 
-from bench.provider import Provider
 from conversations import asking, changes, live, results, tasks
 from conversations.changes import Known
 from conversations.growing import GrowingTexts
 from conversations.tests import cast
+from conversations.tests.worker import carry_out
 from council import plans
 from council.core.events import StageStarted, StandInAsked
 from council.core.values import CHAIRMAN, Plan, Slot, Stage
@@ -23,22 +22,10 @@ from council.tests import making
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(scope="module")
-def provider():
-    with Provider(tokens=40, tokens_per_second=0, first_token_ms=1) as provider:
-        yield provider
-
-
-@pytest.fixture(autouse=True)
-def _fresh(provider, monkeypatch):
-    provider.reset()
-    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
-
-
 @pytest.fixture
-def council(provider):
+def council():
     CallPolicy.objects.create(pk=1, attempts=1)
-    made = cast.council(provider.url)
+    made = cast.council()
     for place, (role, name) in enumerate((("member", "spare"), ("member", "last"), ("chairman", "deputy"))):
         model = LanguageModel.objects.create(
             provider=ProviderRow.objects.get(),
@@ -51,20 +38,6 @@ def council(provider):
         )
         Fallback.objects.create(council=made, role=role, position=place, language_model=model)
     return made
-
-
-@pytest.fixture
-def alice():
-    return cast.alice()
-
-
-def carry_out(turn) -> Deliberation:
-    async def run():
-        async with tasks.lifespan():
-            await tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id))
-
-    async_to_sync(run)()
-    return Deliberation.objects.get(pk=turn.deliberation_id)
 
 
 def asked(provider, kind="answer") -> list[str]:
@@ -240,11 +213,7 @@ def test_the_page_begins_afresh_with_the_stand_in_and_ends_as_a_reload(alice, co
             seen.append(await tasks.in_thread(changes.since, turn.conversation, known))
             await asyncio.sleep(0.02)
 
-    async def run():
-        async with tasks.lifespan():
-            await asyncio.gather(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), look())
-
-    async_to_sync(run)()
+    carry_out(turn, look)
     whole = "".join(each.html for each in seen)
     assert "Spare</bdi> has been asked in its place" in whole
     assert "Spare</bdi> wrote this in its place" in whole

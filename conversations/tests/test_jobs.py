@@ -17,12 +17,11 @@ from procrastinate.jobs import Job, Status
 from bench.provider import Provider
 from conversations import asking, jobs, tasks
 from conversations.models import Conversation, Turn
-from conversations.tests import cast
-from council import record
+from council import claiming
 from council.models import Call, Deliberation, LanguageModel
 from governance import rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 
 PATIENCE = 20
 
@@ -33,22 +32,6 @@ def _no_jobs(transactional_db):
     sql("DELETE FROM procrastinate_jobs")
     yield
     sql("DELETE FROM procrastinate_jobs")
-
-
-@pytest.fixture
-def provider():
-    with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
-        yield provider
-
-
-@pytest.fixture
-def council(provider):
-    return cast.council(provider.url)
-
-
-@pytest.fixture
-def alice():
-    return cast.alice()
 
 
 def sql(statement: str, *given) -> None:
@@ -226,7 +209,7 @@ def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, pr
         turn = asking.ask(alice, "What now?", council)
         until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
         provider.configure(tokens=20, tokens_per_second=0)
-        assert record.claim(turn.deliberation_id).attempt == 2
+        assert claiming.claim(turn.deliberation_id).attempt == 2
         sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, attempts = attempts + 1")
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
         until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")

@@ -13,7 +13,8 @@ from conversations.changes import Known
 from conversations.consumers import ConversationConsumer
 from conversations.live import Live
 from conversations.tests import cast, dom
-from council import plans, record
+from council import claiming, plans
+from council.call_rows import NewCall
 from council.core.errors import Stale
 from council.core.events import (
     AnswerFinished,
@@ -38,7 +39,6 @@ from council.core.values import (
     Synthesis,
 )
 from council.models import Call
-from council.record import NewCall
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -139,7 +139,7 @@ def test_it_equals_a_reload_after_any_subset_of_frames_and_a_look(seed, monkeypa
         pages.append(await live.in_thread(Viewer, client, turn.conversation, deaf, rng))
 
     async def play():
-        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        claim = await live.in_thread(claiming.claim, turn.deliberation_id)
         shown = Live(turn.conversation_id, claim)
         await arrive()
 
@@ -223,7 +223,7 @@ def test_it_shows_a_frame_to_whoever_has_the_last_checkpoint_or_the_one_before(m
     monkeypatch.setattr(live, "tell", tell)
 
     async def play():
-        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        claim = await live.in_thread(claiming.claim, turn.deliberation_id)
         shown = Live(turn.conversation_id, claim)
         await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
         await shown._write()
@@ -255,7 +255,7 @@ def test_the_first_sign_of_life_and_the_first_text_are_shown_at_once(stage, piec
     turn = asking.ask(cast.alice(), "What now?", cast.council())
 
     async def play():
-        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        shown = Live(turn.conversation_id, await live.in_thread(claiming.claim, turn.deliberation_id))
         await shown.emit(StageStarted(stage, (0, 1, 2)))
         await shown._write()
         for piece in pieces:
@@ -279,7 +279,7 @@ def test_a_call_goes_out_before_pages_hear_of_it(monkeypatch):
     monkeypatch.setattr(live, "tell", tell)
 
     async def play():
-        claim = await live.in_thread(record.claim, turn.deliberation_id)
+        claim = await live.in_thread(claiming.claim, turn.deliberation_id)
         async with Live(turn.conversation_id, claim) as shown:
             await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
             model = plans.model_of(claim.stored, 0)
@@ -292,7 +292,7 @@ def test_a_call_goes_out_before_pages_hear_of_it(monkeypatch):
 
 def test_what_is_folded_away_does_not_come_a_second_time():
     turn = asking.ask(cast.alice(), "What now?", cast.council())
-    recorder, seats = live.Recorder(record.claim(turn.deliberation_id)), (0, 1, 2)
+    recorder, seats = live.Recorder(claiming.claim(turn.deliberation_id)), (0, 1, 2)
 
     def write(*events):
         for event in events:
@@ -329,10 +329,10 @@ def test_it_takes_no_more_text_once_another_worker_has_taken_over(monkeypatch):
     slot = Slot(Stage.ANSWERING, 0)
 
     async def play():
-        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        shown = Live(turn.conversation_id, await live.in_thread(claiming.claim, turn.deliberation_id))
         async with shown:
             await shown.emit(StageStarted(Stage.ANSWERING, (0, 1, 2)))
-            await live.in_thread(record.claim, turn.deliberation_id)
+            await live.in_thread(claiming.claim, turn.deliberation_id)
             with pytest.raises(Stale):
                 await write(shown)
 
@@ -371,7 +371,7 @@ def test_it_equals_a_reload_while_a_part_is_tried_again_and_after_that(seed, mon
             assert dom.differences(viewer.turns(), fresh) == []
 
     async def play():
-        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        shown = Live(turn.conversation_id, await live.in_thread(claiming.claim, turn.deliberation_id))
 
         async def happens(*events):
             for event in events:
@@ -407,10 +407,10 @@ def test_it_equals_a_reload_while_a_part_is_tried_again_and_after_that(seed, mon
         await happens(Ended(Status.COMPLETE))
         await compare()
 
-        await live.in_thread(record.reopen, turn.deliberation_id, turn.conversation_id, slot)
+        await live.in_thread(claiming.reopen, turn.deliberation_id, turn.conversation_id, slot)
         await tell(None, {"type": "renewed"})
         await compare()
-        shown = Live(turn.conversation_id, await live.in_thread(record.claim, turn.deliberation_id))
+        shown = Live(turn.conversation_id, await live.in_thread(claiming.claim, turn.deliberation_id))
         await happens(stages[0], *[each for each in all_answers() if slot != Slot(Stage.ANSWERING, each.answer.seat)])
         if slot.stage is not Stage.ANSWERING:
             others = [each for each in all_reviews() if slot != Slot(Stage.REVIEWING, each.review.seat)]

@@ -5,7 +5,7 @@ from django.db import OperationalError
 
 from conversations import asking
 from conversations.tests import cast
-from council import call_rows, plans, record
+from council import call_rows, claiming, plans, record
 from council.call_rows import NewCall
 from council.core.events import Ended, StageStarted
 from council.core.values import Slot, Stage, Status
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def recorder():
     turn = asking.ask(cast.alice(), "What now?", cast.council())
-    claim = record.claim(turn.deliberation_id)
+    claim = claiming.claim(turn.deliberation_id)
     made = record.Recorder(claim)
     made.claim = claim
     return made

@@ -3,13 +3,11 @@
 import asyncio
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.utils.html import strip_tags
 
-from bench.provider import Provider
 from conversations import asking, results, tasks
-from conversations.tests import cast
-from council import plans, record
+from conversations.tests.worker import carry_out, job, work
+from council import claiming, plans, record
 from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted
@@ -20,26 +18,14 @@ from council.models import Provider as ProviderRow
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(scope="module")
-def provider():
-    with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
-        yield provider
-
-
-@pytest.fixture(autouse=True)
-def _fresh(provider, monkeypatch):
-    provider.reset()
-    monkeypatch.setattr(tasks, "TITLE_AFTER", 0)
-
-
 @pytest.fixture
-def turn(provider):
-    return asking.ask(cast.alice(), "What now?", cast.council(provider.url))
+def turn(alice, council, provider):
+    return asking.ask(alice, "What now?", council)
 
 
 def killed(turn, *seats, text="", answered=()):
     """A worker sent calls for these members' answers, wrote what had come down, and was killed."""
-    recorder = record.Recorder(record.claim(turn.deliberation_id))
+    recorder = record.Recorder(claiming.claim(turn.deliberation_id))
     begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
     recorder.begin(begun)
     recorder.write(recorder.change([begun]))
@@ -53,15 +39,6 @@ def killed(turn, *seats, text="", answered=()):
         if text:
             recorder.grew(slot, text)
     recorder.checkpoint(recorder.snapshot())
-
-
-def carry_out(turn) -> Deliberation:
-    async def run():
-        async with tasks.lifespan():
-            await tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id))
-
-    async_to_sync(run)()
-    return Deliberation.objects.get(pk=turn.deliberation_id)
 
 
 def asked(provider) -> list[str]:
@@ -117,13 +94,12 @@ def test_what_had_come_of_it_is_kept_and_marked_as_cut_off(turn, provider):
     assert (answer.outcome, answer.text) == ("truncated", "Half of it")
 
 
-def test_a_fallback_model_is_asked_instead_of_a_third_time(provider):
-    council = cast.council(provider.url)
+def test_a_fallback_model_is_asked_instead_of_a_third_time(alice, council, provider):
     spare = LanguageModel.objects.create(
         provider=ProviderRow.objects.get(), slug="spare", model_id="spare", name="Spare", context=100_000
     )
     Fallback.objects.create(council=council, language_model=spare)
-    turn = asking.ask(cast.alice(), "What now?", council)
+    turn = asking.ask(alice, "What now?", council)
     killed(turn, 1)
     killed(turn, 1, text="Half of it")
     found = carry_out(turn)
@@ -152,14 +128,13 @@ def test_a_worker_that_hands_over_says_what_it_stopped_and_nothing_is_unknown(tu
     provider.script({"kind": "answer"}, fault="hang", times=3)
 
     async def stopped():
-        async with tasks.lifespan():
-            job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
-            while len(await asyncio.to_thread(asked, provider)) < 3:
-                await asyncio.sleep(0.02)
-            job.cancel()
-            await asyncio.gather(job, return_exceptions=True)
+        begun = asyncio.create_task(job(turn))
+        while len(await asyncio.to_thread(asked, provider)) < 3:
+            await asyncio.sleep(0.02)
+        begun.cancel()
+        await asyncio.gather(begun, return_exceptions=True)
 
-    async_to_sync(stopped)()
+    work(stopped)
     answers = Call.objects.filter(purpose="answer")
     assert {(each.state, each.outcome) for each in answers} == {("ended", "cancelled")}
     found = carry_out(turn)
@@ -175,17 +150,14 @@ def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provi
     provider.script({"kind": "answer"}, delay=3)  # nothing else happens meanwhile
     seen = []
 
-    async def run():
-        async with tasks.lifespan():
-            job = asyncio.create_task(tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)))
-            while not seen:
-                first = await tasks.in_thread(lambda: Call.objects.filter(purpose="answer", seat=1).first())
-                if first and first.state == "ended":
-                    seen.append(await tasks.in_thread(Call.objects.filter(purpose="answer", seat=1).count))
-                await asyncio.sleep(0.02)
-            await job
+    async def look():
+        while not seen:
+            first = await tasks.in_thread(lambda: Call.objects.filter(purpose="answer", seat=1).first())
+            if first and first.state == "ended":
+                seen.append(await tasks.in_thread(Call.objects.filter(purpose="answer", seat=1).count))
+            await asyncio.sleep(0.02)
 
-    async_to_sync(run)()
+    carry_out(turn, look)
     assert seen == [1]
     first, second = Call.objects.filter(purpose="answer", seat=1)
     assert second.queued == first.ended
@@ -194,9 +166,9 @@ def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provi
 
 def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more(turn):
     Deliberation.objects.update(plan={"question": "What now?"})
-    for _ in range(record.ATTEMPTS):
+    for _ in range(claiming.ATTEMPTS):
         with pytest.raises(KeyError):
-            record.claim(turn.deliberation_id)
-    assert record.claim(turn.deliberation_id) is None
+            claiming.claim(turn.deliberation_id)
+    assert claiming.claim(turn.deliberation_id) is None
     found = Deliberation.objects.get()
     assert (found.status, found.reason) == ("failed", "It was begun three times and never came to its end.")

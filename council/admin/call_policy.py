@@ -1,21 +1,15 @@
 """The rules for calls in the admin."""
 
-# ruff: noqa: ARG002  # Django's signatures
-
-from typing import Any
-
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy
 
+from accounts.admin.one_row import OneRow
 from council.models import CallPolicy
 
 
 @admin.register(CallPolicy)
-class CallPolicyAdmin(admin.ModelAdmin):
-    """The one row: its list is its form."""
+class CallPolicyAdmin(OneRow):
+    """What the rules are, in groups."""
 
     fieldsets = (
         (
@@ -41,18 +35,3 @@ class CallPolicyAdmin(admin.ModelAdmin):
             },
         ),
     )
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Straight to the form."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        CallPolicy.objects.get_or_create(pk=1)
-        return redirect("admin:council_callpolicy_change", 1)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """It is there already."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: CallPolicy | None = None) -> bool:
-        """It stays."""
-        return False

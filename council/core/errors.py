@@ -1,12 +1,8 @@
 """Every exception of the engine. The docstring is the message unless a better one is given."""
 
-from council.core.values import Outcome
-
 
 class CouncilError(Exception):
     """The council cannot go on."""
-
-    outcome = Outcome.FAILED
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").strip())
@@ -127,9 +123,3 @@ class BrokeOff(ProviderError):
     """The stream broke off before the end."""
 
     fault = True
-
-
-class TooSlow(ProviderError):
-    """The model took too long."""
-
-    outcome = Outcome.TIMED_OUT

@@ -1,7 +1,8 @@
 """What a deliberation leaves behind.
 
 It carries its own question, history and plan, a snapshot of the roster as it was: it never points up to a conversation,
-and no later change of a roster changes it. Its rows are written by `council.record` alone.
+and no later change of a roster changes it. Its rows are written by `council.record` and `council.claiming`
+alone.
 """
 
 import uuid

@@ -214,7 +214,7 @@ def _too_late(attempt: Attempt, deadlines: Deadlines, policy: Policy, tries: _Tr
 
 def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, tries: _Tries) -> _Retry | None:
     attempt.error = chat.without_key(str(error), way.endpoint) if way else str(error)
-    attempt.outcome = Outcome.TRUNCATED if attempt.characters else error.outcome
+    attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.FAILED
     attempt.sent = attempt.sent and error.sent
     attempt.fault = error.fault or None
     if way is None or not error.retry or attempt.first_token is not None:

@@ -1,41 +1,30 @@
 """The OpenAI-compatible chat protocol: one request, streamed.
 
-One transport for the life of the process: building one costs a TLS context, 20 ms of processor. It is httpx's interface
-over aiohttp, whose reading of a stream costs half the processor time of httpx's own. It is used without a client, whose
-cookies, redirects and authentication no provider wants and each call, and each token, pays for (docs/performance.md).
+The connections are `connecting`'s, and what an answer means that is none is said by `failures`.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from math import isnan
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 
 from council.core import errors
 from council.core.values import Outcome, Request, clean
-from council.providers import sse
+from council.providers import failures, sse
 from council.providers.thinking import InlineThinking
 
 CONNECT_SECONDS = 10.0
-CONNECTIONS = 2000
-"""To all providers together; more calls than that wait for a place."""
-ERROR_BYTES = 20_000
 SECRET_CHARACTERS = 8
 _HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
 DRAIN_SECONDS = 0.5
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _FINISHES = {
     "stop": Outcome.COMPLETE,
@@ -76,65 +65,6 @@ class Piece:
     finish: Outcome | None = None
     generation: str = ""
     usage: dict[str, Any] | None = None
-
-
-def new_transport() -> httpx.AsyncBaseTransport:
-    """The one transport of a process, with the connections that it keeps; use it as an async context manager.
-
-    Deadlines are the caller's; redirects are never followed. Proxies are those that the environment names.
-    """
-    proxies = getproxies()
-    return _ByProxy(proxies) if proxies.keys() & {"http", "https", "all"} else _transport()
-
-
-def _transport(proxy: httpx.Proxy | None = None) -> AiohttpTransport:
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60, ssl=transport.ssl_context)
-        # What a provider sets for one key must not go along with another.
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-    transport = AiohttpTransport(client=session, proxy=proxy)
-    return transport
-
-
-def _proxy(address: str) -> httpx.Proxy:
-    """A proxy; who signs in to it stands in a header, which aiohttp gives its right name on the way."""
-    proxy = httpx.Proxy(address)
-    if proxy.auth is None:
-        return proxy
-    user, password = proxy.auth
-    return httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(user, password)})
-
-
-class _ByProxy(httpx.AsyncBaseTransport):
-    """Sends each request by the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name for it, unless NO_PROXY does.
-
-    What runs on this machine is asked directly.
-    """
-
-    def __init__(self, proxies: Mapping[str, str]) -> None:
-        self._proxies = proxies
-        self._ways: dict[str, AiohttpTransport] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it."""
-        proxy = self._proxy_to(request.url)
-        if proxy not in self._ways:
-            self._ways[proxy] = _transport(_proxy(proxy) if proxy else None)
-        return await self._ways[proxy].handle_async_request(request)
-
-    def _proxy_to(self, url: httpx.URL) -> str:
-        """The address of the proxy; empty for none. Raises ValueError for one that is no address."""
-        if url.host in _LOOPBACK or proxy_bypass(url.host):
-            return ""
-        proxy = self._proxies.get(url.scheme) or self._proxies.get("all") or ""
-        return proxy if "://" in proxy or not proxy else f"http://{proxy}"
-
-    async def aclose(self) -> None:
-        """Close what was opened."""
-        for each in self._ways.values():
-            await each.aclose()
 
 
 def payload(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -190,7 +120,7 @@ async def stream(
         async with aclosing(await _send(transport, endpoint, request, connect)) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
-                raise await failure(response, with_schema=request.schema is not None)
+                raise await failures.read(response, with_schema=request.schema is not None)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol
             events = sse.events(response.aiter_bytes() if "content-encoding" in response.headers else _chunks(response))
@@ -281,14 +211,16 @@ def _piece(data: bytes) -> Piece:
     if not isinstance(chunk, dict):
         raise errors.NotTheProtocol
     if chunk.get("error"):
-        raise _error_in_stream(chunk["error"])
+        raise failures.in_stream(chunk["error"])
     choices = chunk.get("choices") or [{}]
     choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
     finish = choice.get("finish_reason")
     if finish == "error":
-        raise errors.ServerFailed(_words(choice.get("error")) or "The provider failed while the model was writing.")
+        raise errors.ServerFailed(
+            failures.words(choice.get("error")) or "The provider failed while the model was writing."
+        )
     usage = chunk.get("usage")
     text, thoughts = _content(delta.get("content"))
     return Piece(
@@ -331,89 +263,3 @@ def without_key(text: str, endpoint: Endpoint) -> str:
 def no_way_to(base_url: str) -> str:
     """What to say of an address that cannot be reached."""
     return f"{base_url} cannot be reached. Is it up, and is its address right?"
-
-
-async def failure(response: httpx.Response, *, with_schema: bool = False) -> errors.ProviderError:
-    """What an answer that is not 200 means; reads its body."""
-    body = b""
-    async for part in response.aiter_bytes():
-        body += part
-        if len(body) > ERROR_BYTES:
-            break
-    return meaning(response, body, with_schema=with_schema)
-
-
-def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False) -> errors.ProviderError:
-    """What an answer that is not 200 means, in the provider's own words where it has some.
-
-    What it says of another attempt is taken up: `x-should-retry`, as OpenAI's servers send it, and `Retry-After`.
-    """
-    error = _meaning(response, body, with_schema=with_schema)
-    error.after = _seconds(response.headers.get("retry-after"))
-    told = response.headers.get("x-should-retry", "").strip().lower()
-    if told in {"true", "false"}:
-        error.retry = told == "true"
-    return error
-
-
-def _meaning(response: httpx.Response, body: bytes, *, with_schema: bool) -> errors.ProviderError:
-    try:
-        said = _words(json.loads(body).get("error"))
-    except (ValueError, AttributeError, RecursionError):
-        said = ""
-    told = f" It says: {said}{'' if said[-1] in '.!?…' else '.'}" if said else ""
-    match response.status_code:
-        case 401 | 403:
-            return errors.WrongKey(f"The provider refused the API key.{told} An administrator can correct it.")
-        case 402:
-            return errors.NoCredit(f"The account behind the API key has no credit left.{told}")
-        case 404:
-            return errors.NotFound(f"The provider does not know this model or this address.{told}")
-        case 408 | 409 | 425:
-            return errors.ServerFailed(f"The provider asks to try again (HTTP {response.status_code}).{told}")
-        case 429:
-            return errors.RateLimited(f"The provider is asked too often just now.{told}")
-        case status if 300 <= status < 400:
-            return errors.NotTheProtocol(
-                "The provider's address redirects elsewhere, which is not followed. Put the final address in."
-            )
-        case status if status >= 500:
-            return errors.ServerFailed(f"The provider failed on its side (HTTP {status}).{told}")
-        case status:
-            lowered = said.lower()
-            if with_schema and any(word in lowered for word in ("response_format", "json_schema", "schema", "grammar")):
-                return errors.SchemaRefused(said)
-            if "context" in lowered and any(word in lowered for word in ("exceed", "length", "maximum", "size")):
-                return errors.ContextExceeded(f"The prompt is longer than this model can read.{told}")
-            return errors.Rejected(f"The provider rejected the request (HTTP {status}).{told}")
-
-
-def _error_in_stream(error: object) -> errors.ProviderError:
-    said = _words(error)
-    code = error.get("code") if isinstance(error, dict) else None
-    if str(code) in {"429", "rate_limit_exceeded"}:
-        return errors.RateLimited(f"The provider is asked too often just now. It says: {said}")
-    return errors.ServerFailed(f"The provider reported an error. It says: {said}" if said else "")
-
-
-def _words(error: object) -> str:
-    """The message inside an error object, at most 500 characters."""
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("code") or ""
-    return _text(str(error or ""))[:500]
-
-
-def _seconds(value: str | None) -> float | None:
-    """What a Retry-After says: seconds, or a moment. None for what says neither."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        # A date of HTTP is in GMT, whether it says so or not.
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return None if isnan(seconds) else max(0.0, seconds)

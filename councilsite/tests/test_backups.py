@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 import psycopg
@@ -12,10 +11,10 @@ from django.conf import settings as configured
 from django.db import connection, transaction
 
 from conversations import asking
-from conversations.tests import cast
+from conversations.tests import cast, database
+from conversations.tests.database import forget_jobs
 from council.models import Provider
 from councilsite import backups
-from councilsite.tests.test_apart import environment, forget_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,8 +25,7 @@ class Place:
     """A database that nobody has used."""
 
     def __init__(self, name: str) -> None:
-        ours = environment()["DATABASE_URL"]
-        self.url = re.sub(r"dbname=\S+", f"dbname={name}", ours)
+        self.url = database.url(name)
         self.environ = {"DATABASE_URL": self.url, **KEYS}
 
     def rows(self) -> dict[str, list[str]]:

@@ -8,9 +8,10 @@ from django.db import connection
 
 from accounts.models import User
 from accounts.tests import cast
+from conversations.tests import database
+from conversations.tests.database import environment
 from council.models import Council
 from councilsite.tests.processes import Program
-from councilsite.tests.test_apart import environment
 
 FORM = {"name": "Ada", "email": "ada@example.org", "password1": cast.PASSWORD, "password2": cast.PASSWORD}
 LINK = re.compile(r"first administrator.*: https://council\.example\.org(/setup/\S+)")
@@ -21,7 +22,7 @@ def empty(transactional_db):
     """The address of a database that nobody has used."""
     with connection._nodb_cursor() as cursor:
         cursor.execute("CREATE DATABASE prepared")
-    yield environment()["DATABASE_URL"].replace(f"dbname={connection.settings_dict['NAME']}", "dbname=prepared")
+    yield database.url("prepared")
     with connection._nodb_cursor() as cursor:
         cursor.execute("DROP DATABASE prepared")
 

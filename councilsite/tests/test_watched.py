@@ -11,6 +11,7 @@ from django.db import connection
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
+from conversations.tests.database import environment
 from council.models import Call, Deliberation, Provider
 from councilsite.tests import test_apart
 from councilsite.tests.processes import PATIENCE, Program, free_port
@@ -20,7 +21,6 @@ from councilsite.tests.test_apart import (
     WORKER,
     alice,
     ask,
-    environment,
     finished,
     frames,
     socket,

@@ -1,9 +1,9 @@
-"""What a turn's fragments show."""
+"""What a card shows."""
 
 from django.utils.translation import get_language, override
 
-from conversations import showing
-from conversations.showing import CardView, SeatView
+from conversations import cards
+from conversations.cards import CardView, SeatView
 
 
 def card(**values) -> CardView:
@@ -36,15 +36,15 @@ def test_a_card_that_has_ended_is_drawn_once_in_each_language(monkeypatch):
         drawn.append(get_language())
         return f"in {get_language()}"
 
-    monkeypatch.setattr(showing, "render_to_string", draw)
-    showing._drawn.cache_clear()
+    monkeypatch.setattr(cards, "render_to_string", draw)
+    cards.drawn.cache_clear()
     try:
         for language in ("en", "de", "en", "de"):
             with override(language):
                 assert card().html == f"in {language}"
         assert drawn == ["en", "de"]
     finally:
-        showing._drawn.cache_clear()
+        cards.drawn.cache_clear()
 
 
 def test_a_card_that_grows_is_drawn_each_time():
@@ -54,5 +54,5 @@ def test_a_card_that_grows_is_drawn_each_time():
 
 
 def test_another_outcome_is_another_word():
-    words = [showing.outcome_word(each) for each in showing.Outcome]
+    words = [cards.outcome_word(each) for each in cards.Outcome]
     assert len(set(words)) == len(words)

@@ -1,0 +1,104 @@
+"""Who may write a deliberation: a worker that was replaced may not, and what was begun too often is ended."""
+
+import psycopg
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from conversations import asking
+from conversations.tests import database
+from council import claiming, plans, record
+from council.call_rows import CallEnd, NewCall, learn
+from council.core import values
+from council.core.errors import Stale
+from council.core.events import AnswerFinished, StageStarted
+from council.core.values import Outcome, Reply, Slot, Stage, Status
+from council.models import Answer, Call, Deliberation, LanguageModel
+from council.providers.calling import Attempt
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_worker_that_was_replaced_writes_nothing(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    old = record.Recorder(claiming.claim(turn.deliberation_id))
+    call = NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 0), Slot(Stage.ANSWERING, 0))
+    (sent,) = old.send([call])
+    old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
+    new = record.Recorder(claiming.claim(turn.deliberation_id))
+    new.write(new.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
+
+    def everything():
+        return [list(model.objects.order_by("pk").values()) for model in (Deliberation, Answer, Call, LanguageModel)]
+
+    before = everything()
+    reply = Reply("Late.", Outcome.COMPLETE)
+    old.call_ended(CallEnd(sent.id, Attempt(), None, None, timezone.now(), call.model.pk, 1.5))
+    for write in (
+        lambda: old.send([call]),
+        lambda: old.write(old.change([AnswerFinished(values.Answer(0, reply))])),
+        lambda: old.checkpoint([(Slot(Stage.ANSWERING, 0), {"text": "Late.", "state": "writing"})]),
+        lambda: old.stop([], Status.CANCELLED, "Late."),
+    ):
+        with pytest.raises(Stale):
+            write()
+        assert everything() == before
+    assert not old.taught
+
+
+def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    old = record.Recorder(claiming.claim(turn.deliberation_id))
+    old.begin(StageStarted(Stage.ANSWERING, (0, 1, 2)))
+    old.write(old.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
+    old.write(old.change([AnswerFinished(values.Answer(0, Reply("Done.", Outcome.COMPLETE)))]))
+    old.grew(Slot(Stage.ANSWERING, 1), "Half of it")
+    old.checkpoint(old.snapshot())
+    again = record.Recorder(claiming.claim(turn.deliberation_id))
+    again.write(again.change([StageStarted(Stage.ANSWERING, (0, 1, 2))]))
+    assert list(Answer.objects.values_list("text", "state")) == [("Done.", "ended"), ("", "waiting"), ("", "waiting")]
+
+
+def test_it_gives_up_after_three_attempts(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    for _ in range(3):
+        assert claiming.claim(turn.deliberation_id)
+    assert claiming.claim(turn.deliberation_id) is None
+    assert Deliberation.objects.get().status == "failed"
+
+
+def test_what_was_begun_too_often_ends_with_all_that_came(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    for _ in range(claiming.ATTEMPTS):
+        recorder = record.Recorder(claiming.claim(turn.deliberation_id))
+        recorder.send(
+            [NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 1), Slot(Stage.ANSWERING, 1))]
+        )
+        begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
+        recorder.begin(begun)
+        recorder.write(recorder.change([begun]))
+        recorder.grew(Slot(Stage.ANSWERING, 1), "Half of it")
+        recorder.checkpoint(recorder.snapshot())
+    assert claiming.claim(turn.deliberation_id) is None
+    found = Deliberation.objects.get()
+    assert found.status == "failed"
+    assert set(found.answers.values_list("state", "outcome")) == {("ended", "cancelled")}
+    assert found.answers.get(seat=1).text == "Half of it"
+    assert set(Call.objects.values_list("state", flat=True)) == {"ended"}
+
+
+def test_teaching_waits_for_nobody(alice, council):
+    model = LanguageModel.objects.first()
+    end = CallEnd(0, Attempt(), None, None, timezone.now(), model.pk, 1.5)
+    with connection.cursor() as cursor, psycopg.connect(database.url()) as other:
+        other.execute("SELECT 1 FROM council_languagemodel FOR UPDATE")
+        cursor.execute("SET lock_timeout = 2000")
+        try:
+            learn([end])
+        finally:
+            cursor.execute("RESET lock_timeout")
+    model.refresh_from_db()
+    assert model.tokens_per_byte != 1.5
+    learn([end])
+    model.refresh_from_db()
+    assert model.tokens_per_byte == 1.5
