@@ -25,7 +25,7 @@ bench: .venv/test.stamp
 
 faults: .venv/test.stamp
 	@$(BIN)/python -m councilsite.tests.chromium
-	@$(BIN)/python -m pytest faults -m ''
+	@$(BIN)/python -m pytest faults -m '' -n 3 --dist worksteal
 
 soak: .venv/test.stamp
 	@$(BIN)/python -m faults.soak --minutes 30

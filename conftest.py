@@ -1,6 +1,7 @@
 """What every test stands on: a PostgreSQL of its own for the session, settings that owe nothing to this machine."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import signal
@@ -106,18 +107,26 @@ def valkey() -> Iterator[str]:
     """The address of a Redis."""
     with tempfile.TemporaryDirectory(prefix="council-valkey-") as folder:
         socket = f"{folder}/valkey.sock"
-        with ValkeyServer(unix_socket_path=socket):
+        with ValkeyServer(port=0, unix_socket_path=socket):
             yield f"unix://{socket}"
 
 
 @pytest.fixture(scope="session")
 def static(tmp_path_factory) -> Path:
-    """A `var/` with the static files, as a deployment makes them once."""
+    """A `var/` with the static files, as a deployment makes them once: for all processes that share the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "made"
+    made.mkdir(exist_ok=True)
+    with (made / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "static.stamp").exists():
+            collect = "import django; django.setup(); from councilsite import static; static.collect()"
+            named = {"DJANGO_SETTINGS_MODULE": "councilsite.settings", "VAR_DIR": str(made)}
+            done = Program("-c", collect, **named, SECRET_KEY="none", FIELD_KEYS=",")
+            done.process.wait()  # it compresses, which on a busy machine takes more than a minute
+            assert done.ends() == 0, done.said
+            done.close()
     var = tmp_path_factory.mktemp("static")
-    collect = "import django; django.setup(); from councilsite import static; static.collect()"
-    environment = {"DJANGO_SETTINGS_MODULE": "councilsite.settings", "VAR_DIR": str(var)}
-    done = Program("-c", collect, **environment, SECRET_KEY="none", FIELD_KEYS=",")
-    done.process.wait()  # it compresses, which on a busy machine takes more than a minute
-    assert done.ends() == 0, done.said
-    done.close()
+    for each in ("static", "static.stamp"):
+        (var / each).symlink_to(made / each)
     return var

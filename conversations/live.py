@@ -219,6 +219,10 @@ class Live:
 
     async def _write(self) -> None:
         """Bring the rows up to what happened; those of calls first, for these wait for theirs."""
+        if self.recorder.found_out:
+            # The next call of the same model is to find it well, and that may be one of these.
+            await self._write_events()
+            await self._learn()
         self._calls = [(call, sent) for call, sent in self._calls if not sent.done()]
         if self._calls:
             calls = list(self._calls)
@@ -231,14 +235,18 @@ class Live:
                     sent.set_result(row)
             for _ in range(TURNS_TO_GO_OUT):  # a thread that goes on would take the interpreter from them
                 await asyncio.sleep(0)
+        await self._write_events()
+        if monotonic() - self._checkpointed >= CHECKPOINT:
+            await self._write_checkpoint()
+
+    async def _write_events(self) -> None:
+        """Write what was told, and how calls ended."""
         if self._events or self.recorder.ends:
             events = list(self._events)
             await self._write_change(self.recorder.change(events))
             del self._events[: len(events)]
             for event in events:
                 self._follow(event)
-        if monotonic() - self._checkpointed >= CHECKPOINT:
-            await self._write_checkpoint()
 
     async def _write_change(self, change: Change) -> None:
         """Write it, and have it drawn meanwhile: the drawing is shown once both are done."""

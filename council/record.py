@@ -210,6 +210,11 @@ class Recorder:
         """Whether calls have ended of which nothing is written yet."""
         return bool(self._ends)
 
+    @property
+    def found_out(self) -> bool:
+        """Whether a call has ended that was to find out how its model does, and its breaker does not say so yet."""
+        return any(end.probe for end in (*self._ends, *self.taught))
+
     def call_ended(self, end: CallEnd) -> None:
         """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
         self._ends.append(end)

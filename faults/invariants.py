@@ -43,6 +43,7 @@ class Account:
                 if question and json.dumps(question, ensure_ascii=False)[1:-1] in said
             ]
             self.deliberation_of[request["number"]] = found[-1] if found else None
+        self.tried_again = {each for page in pages for each in page.tried_again}
         keys = [each["id"] for each in self.deliberations]
         self.slots = {
             name: site.rows(f"SELECT * FROM {table} WHERE deliberation_id = ANY(%s)", keys)
@@ -75,15 +76,21 @@ def ended(site: Site, seconds: float = PATIENCE) -> Iterator[str]:
 
 
 def one_result_a_slot(account: Account) -> Iterator[str]:
-    """I1: at most one accepted result a slot, and what it shows comes from one request, whole."""
-    accepted = Counter(
-        (each["deliberation_id"], each["purpose"], each["seat"])
-        for each in account.calls
-        if each["outcome"] == "complete" and each["purpose"] in TABLES
-    )
-    for slot, count in accepted.items():
+    """I1: at most one accepted result a slot, and what it shows comes from one request, whole.
+
+    Each time that a person has a slot tried again, be it a complete one that is out of date, allows for one more, which
+    must come after that and be of that slot.
+    """
+    accepted: Counter[Any] = Counter()
+    for each in account.calls:
+        if each["outcome"] == "complete" and each["purpose"] in TABLES:
+            slot = (each["deliberation_id"], each["purpose"], each["seat"])
+            tries = sum(again[:3] == slot and again[3] < each["fence"] for again in account.tried_again)
+            accepted[slot, tries] += 1
+    for (slot, tries), count in accepted.items():
         if count > 1:
-            yield f"I1: {count} accepted results for {slot[1:]} of {account.told(slot[0])}"
+            when = f", after it was tried again {tries} times," if tries else ""
+            yield f"I1: {count} accepted results for {slot[1:]}{when} of {account.told(slot[0])}"
     stamps = {each["number"]: each["stamps"] for each in account.requests}
     for name, rows in account.slots.items():
         for row in rows:

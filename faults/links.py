@@ -7,6 +7,7 @@ one loop in a thread of their own; their methods are for any other thread and re
 import asyncio
 import contextlib
 import re
+import secrets
 import socket
 import struct
 import threading
@@ -19,11 +20,26 @@ T = TypeVar("T")
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
 
+PORTS = range(20_000, 32_000)
+"""Of all that listens here. Systems give higher ones to connections that go out, and one of these could otherwise have
+the port of a part that is just away."""
 CHUNK = 65_536
 REMEMBERED = 65_536
 """Bytes of what was said before, in which a trap also looks: a statement may come in parts."""
+PREPARED = re.compile(rb"PREPARE (own_\d+) (.*?); EXECUTE \1[ ;\x00]", re.DOTALL)
+"""A statement that the site gives a name (governance/rows.py); from then on it says that."""
+NAMED = re.compile(rb"EXECUTE (own_\d+)(?=[ ;\x00])")
 DONE, IN_TRANSACTION = b"Z\x00\x00\x00\x05I", b"Z\x00\x00\x00\x05T"
 """Postgres's last word on a statement: nothing of it is open any more, or its transaction is."""
+
+
+def free_port() -> int:
+    """One of PORTS on which nobody listens just now."""
+    while True:
+        port = secrets.choice(PORTS)  # whoever shares the tests has the seed of `random` too
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Loop:
@@ -73,7 +89,24 @@ class _Connection:
     here: asyncio.StreamWriter
     there: asyncio.StreamWriter
     trap: Trap | None = None  # that waits for the answer
-    said: bytes = b""
+    said: bytes = b""  # while there were traps
+    heard: bytes = b""  # of a statement that gets a name, as far as it has come
+    names: dict[bytes, bytes] = field(default_factory=dict)
+
+    def learn(self, data: bytes) -> None:
+        """Keep which statements have which names."""
+        if not self.heard and b"PREPARE own_" not in data:
+            return
+        self.heard = (self.heard + data)[-REMEMBERED:]
+        end = 0
+        for found in PREPARED.finditer(self.heard):
+            self.names[found[1]] = found[2]
+            end = found.end()
+        self.heard = self.heard[end:] if b"PREPARE own_" in self.heard[end:] else b""
+
+    def in_words(self) -> bytes:
+        """What was said, with the statements after their names."""
+        return NAMED.sub(lambda found: b"%b %b" % (found[0], self.names.get(found[1], b"")), self.said)
 
     def abort(self) -> None:
         """Break it, so that both ends hear of it at once."""
@@ -136,8 +169,8 @@ class Link:
 
     async def _listen(self) -> None:
         # On the same port again: whoever was refused knows no other.
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=2048)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
         for each in list(self._connections):
@@ -218,11 +251,14 @@ class Link:
             await asyncio.sleep(self._pause)
 
     def _notice(self, data: bytes, connection: _Connection) -> None:
+        connection.learn(data)
         if not self._traps:
+            connection.said = b""
             return
         connection.said = (connection.said + data)[-REMEMBERED:]
+        said = connection.in_words()
         for trap in list(self._traps):
-            if trap.pattern.search(connection.said):
+            if trap.pattern.search(said):
                 self._traps.remove(trap)
                 if not trap.answered:
                     self._spring(trap)

@@ -9,7 +9,7 @@ import contextlib
 import json
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -18,6 +18,9 @@ import httpx
 
 from conversations.tests import dom
 from faults.site import PATIENCE, Site, wait_until
+
+PURPOSES = {"answering": "answer", "reviewing": "review", "synthesising": "synthesis"}
+"""What calls are for, by the stages that buttons name."""
 
 AGAIN = 0.1
 """Seconds between two tries to open the socket."""
@@ -101,6 +104,8 @@ class Page:
             "revision": int(live["data-revision"] or 0),
         }
         self.unfinished = "data-unfinished" in self.root.get("work").attributes
+        self.tried_again: list[tuple[Any, str, int | None, int]] = []
+        """Deliberation, purpose and seat of what was tried again from here, and the attempt up to which it was not."""
         self.messages = 0
         self.gone = self.polls = False
         self.connections = 0
@@ -124,6 +129,27 @@ class Page:
         """Wait until the page says that its last deliberation is over; the deliberation."""
         self.until(lambda page: not page.unfinished)
         return self.deliberation()
+
+    def offered(self) -> set[str]:
+        """The slots that it has buttons for, to have them tried again."""
+        buttons = [each for each in _all(self.root.get("turns")) if each.attributes.get("form") == "retry"]
+        return {each.attributes["value"] or "" for each in buttons}
+
+    def try_again(self, slot: str) -> None:
+        """Press the button of a slot, and wait until the page shows that it is being tried again."""
+        assert slot in self.offered(), f"{slot} is not offered: {self.offered()}"
+        response = self.person.post(f"{self.place}retry/", slot=slot)
+        assert response.status_code == httpx.codes.FOUND, response.text[:3000]
+        found = self.deliberation()
+        stage, _, seat = slot.partition(":")
+        at = None if stage == "synthesising" else int(seat)
+        self.tried_again.append((found["id"], PURPOSES[stage], at, found["retry"]["attempt"]))
+        self.catches_up()
+
+    def catches_up(self) -> None:
+        """Wait until it shows what has happened by now."""
+        revision = self.deliberation()["revision"]
+        self.until(lambda page: page.known["revision"] >= revision)
 
     def deliberation(self) -> dict[str, Any]:
         """The last one of the conversation, as the database has it."""
@@ -184,3 +210,11 @@ class Page:
             dom.apply(self.root, message["content"])
         self.known = {"after": message["after"], "revision": message["revision"]}
         self.unfinished = message["unfinished"]
+
+
+def _all(node: dom.Node) -> Iterator[dom.Node]:
+    """The elements inside it."""
+    for each in node.children:
+        if isinstance(each, dom.Node):
+            yield each
+            yield from _all(each)

@@ -1,10 +1,11 @@
 """What a test or a round of the soak plays: people ask and watch, something breaks, and all must hold in the end."""
 
+import contextlib
 from typing import Any
 
 from faults import invariants
 from faults.pages import Page, Person
-from faults.site import PACE, PATIENCE, Site
+from faults.site import PACE, PATIENCE, Part, Site, frozen, wait_until
 
 
 class Scene:
@@ -14,6 +15,7 @@ class Scene:
         self.site = site
         self.provider = site.provider
         site.begin()
+        site.as_at_first()
         site.provider.reset()
         self.since: Any = site.rows("SELECT clock_timestamp() AS now")[0]["now"]
         self.people: list[Person] = []
@@ -22,6 +24,11 @@ class Scene:
     def someone(self) -> Person:
         """Somebody who has signed in."""
         self.people.append(Person(self.site, self.site.someone()))
+        return self.people[-1]
+
+    def administrator(self) -> Person:
+        """Somebody who may do everything."""
+        self.people.append(Person(self.site, self.site.administrator))
         return self.people[-1]
 
     def asked(self, question: str = "", person: Person | None = None) -> Page:
@@ -34,8 +41,19 @@ class Scene:
         self.pages.append(person.open(place))
         return self.pages[-1]
 
+    def asked_of(self, worker: Part, question: str = "") -> Page:
+        """Somebody has asked, and this worker has begun with it: the others stood still meanwhile."""
+        self.site.all_ready()
+        with contextlib.ExitStack() as frozen_:
+            for each in self.site.workers:
+                if each is not worker:
+                    frozen_.enter_context(frozen(each))
+            page = self.asked(question)
+            wait_until(lambda: page.deliberation()["attempt"], words=self.site.said)
+        return page
+
     def fresh(self) -> None:
-        """Workers that have only begun: their statements are said in words, not by the names of prepared ones."""
+        """Kill all workers, and start others."""
         for each in self.site.workers:
             each.kill()
         for each in self.site.workers:

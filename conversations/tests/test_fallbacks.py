@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from council.core.events import StageStarted, StandInAsked
 from council.core.values import CHAIRMAN, Plan, Slot, Stage
 from council.models import Breaker, Call, CallPolicy, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
+from council.record import Recorder
 from council.tests import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,6 +153,24 @@ def test_a_model_that_is_left_alone_is_not_asked_and_its_stand_in_is(alice, coun
     assert found.status == "complete"
     assert found.answers.get(seat=1).stand_in == 0
     assert "test-1" not in asked(provider)
+
+
+def test_a_model_that_its_answer_found_well_again_is_asked_for_its_review(alice, council, provider, monkeypatch):
+    """Also where its answer is the last to come, and the review is asked for while the answer's end is written."""
+    write = Recorder.write
+
+    def written_slowly(self, change):
+        time.sleep(0.2)
+        write(self, change)
+
+    monkeypatch.setattr(Recorder, "write", written_slowly)
+    left = LanguageModel.objects.get(slug="test-1")
+    Breaker.objects.create(language_model=left, state="open", until="2000-01-01T00:00Z", error="It was down.")
+    provider.script({"model": "test-1", "kind": "answer"}, delay=0.3)
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert found.status == "complete"
+    assert sorted(asked(provider, "ballot")) == ["test-0", "test-1", "test-2"]
+    assert Breaker.objects.get().state == "closed"
 
 
 def test_the_prompt_is_made_to_fit_the_model_that_is_asked(alice, council, provider):

@@ -172,7 +172,7 @@ def test_without_redis_a_page_that_looks_sees_all_of_it(site, provider):
 
 def test_a_redis_that_goes_takes_no_answer_with_it(site, provider, tmp_path_factory):
     path = tmp_path_factory.mktemp("v") / "s"
-    redis = ValkeyServer(unix_socket_path=path)
+    redis = ValkeyServer(port=0, unix_socket_path=path)
     redis.start()
     try:
         apart = site(f"unix://{path}")

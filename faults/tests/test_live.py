@@ -155,7 +155,7 @@ def test_a_thousand_sockets_hear_the_end(scene):
     site.web.hurry = 1
     try:
         site.begin()
-        site.execute("UPDATE council_languagemodel SET first_token_seconds = 600, call_seconds = 600")
+        site.deadlines(first_token_seconds=600, call_seconds=600)
         site.to_provider.hole()  # nobody writes a word before all look
         page = scene.asked()
         opened = threading.Event()
@@ -165,7 +165,6 @@ def test_a_thousand_sockets_hear_the_end(scene):
         assert told.result(400) == CROWD
         assert page.ends()["status"] == "complete"
     finally:
-        site.deadlines()
         site.web.kill()
         site.web.ends()
         site.web.hurry = HURRY

@@ -71,7 +71,8 @@ def test_a_worker_that_is_lost_at_a_statement_loses_nothing(scene, name, answere
     if name == "answers growing":
         scene.slowly(2.5)
     site = scene.site
-    scene.fresh()
+    if name == "job ended":
+        scene.fresh()  # the queue's statements have names of another kind
     traps = [
         each.database.when(STATEMENTS[name], each.kill if how == "dies" else lambda: None, answered=answered)
         for each in site.workers
@@ -289,20 +290,6 @@ def test_a_deployment_whose_tables_are_one_release_ahead_disturbs_nothing(scene)
         for table in ahead:
             scene.site.execute(f"ALTER TABLE {table} DROP COLUMN next_release")
         scene.site.execute("DELETE FROM django_migrations WHERE name = '9999_next'")
-
-
-@pytest.mark.parametrize("stage", ["answering", "reviewing", "synthesising"])
-@pytest.mark.faults
-def test_stopping_keeps_what_had_come_and_leaves_no_call_open(scene, stage):
-    scene.slowly(4)
-    page = scene.asked()
-    page.until(lambda page: page.deliberation()["stage"] == stage)
-    wait_until(lambda: any(each["first_byte_ns"] for each in last(scene, stage)))
-    page.person.post(f"{page.place}stop/")
-    ended = page.ends()
-    assert ended["status"] == "cancelled"
-    wait_until(lambda: scene.provider.told()["under_way"] <= 1)  # the question itself
-    assert all(each["disconnected"] for each in last(scene, stage) if not each["finished"])
 
 
 @pytest.mark.faults

@@ -1,0 +1,458 @@
+"""The rules for calls, kept by two workers that die: breaker, fallback models, quorum, places, retries, stop."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from faults.pages import Page
+from faults.scene import Scene
+from faults.site import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+rest = pytest.mark.faults
+
+FIRST = {"kind": "answer", "model": "m0"}
+LAST = {"kind": "answer", "model": "m2"}
+LEFT_ALONE = "failed too often just now and is left alone for a moment"
+IN_ITS_PLACE = "The model of this seat failed; {} wrote this in its place."
+NOT_WAITED_FOR = "Enough others were done; the council did not wait any longer."
+LONG = {"first_token_seconds": 120, "between_tokens_seconds": 120, "call_seconds": 240}
+"""Deadlines of models that will not be what ends a call here."""
+KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesis"}
+RULES = {
+    "attempts": 2,
+    "longest_wait_seconds": 120,
+    "repeat_after_timeout": True,
+    "connect_seconds": 10,
+    "breaker_failures": 5,
+    "breaker_percent": 50,
+    "breaker_least_calls": 10,
+    "breaker_open_seconds": 30,
+}
+
+
+def rules(scene: Scene, **changed: Any) -> None:
+    """An administrator has changed the rules for calls."""
+    values = {"id": 1, **RULES, **changed}
+    places = ", ".join(["%s"] * len(values))
+    scene.site.execute(f"INSERT INTO council_callpolicy ({', '.join(values)}) VALUES ({places})", *values.values())
+
+
+def council(scene: Scene, **changed: Any) -> None:
+    """An administrator has changed the council."""
+    for name, value in changed.items():
+        scene.site.execute(f"UPDATE council_council SET {name} = %s WHERE slug = 'bench'", value)
+
+
+def stand_ins(scene: Scene, role: str, *models: str) -> None:
+    """An administrator has given the council fallback models, in this order."""
+    for position, model in enumerate(models):
+        scene.site.execute(
+            "INSERT INTO council_fallback (council_id, role, position, language_model_id)"
+            " SELECT council.id, %s, %s, model.id FROM council_council council, council_languagemodel model"
+            " WHERE council.slug = 'bench' AND model.slug = %s",
+            role,
+            position,
+            model,
+        )
+
+
+def asked(scene: Scene, kind: str = "", model: str = "", about: str = "") -> list[dict]:
+    """The requests of a kind, to a model, about a question; without the titles of conversations."""
+    return [
+        each
+        for each in scene.provider.requests()
+        if each["kind"] == kind or (not kind and each["kind"] in KINDS.values())
+        if model in ("", each["body"]["model"])
+        if about in str(each["body"])
+    ]
+
+
+def of_slots(page: Page, table: str = "answer") -> list[dict]:
+    """What is stored of the page's answers, reviews or synthesis."""
+    order = "" if table == "synthesis" else " ORDER BY seat"
+    return page.site.rows(f"SELECT * FROM council_{table} WHERE deliberation_id = %s{order}", page.deliberation()["id"])
+
+
+def writes(requests: Callable[[], list[dict]]) -> bool:
+    """Whether the last of these requests has begun to be answered."""
+    found = requests()
+    return bool(found) and bool(found[-1]["first_byte_ns"])
+
+
+# A model that fails again and again
+
+
+def breaker(scene: Scene, model: str = "m0") -> str:
+    """The state of its breaker."""
+    return scene.site.rows(
+        "SELECT state FROM council_breaker JOIN council_languagemodel model ON model.id = language_model_id"
+        " WHERE model.slug = %s",
+        model,
+    )[0]["state"]
+
+
+def fail_once_and_be_left_alone(scene: Scene) -> None:
+    """The first member's model fails where a single failure is one too many, and is well from then on."""
+    rules(scene, breaker_failures=1)
+    scene.provider.script(FIRST, times=1, fault="server_error")
+    assert scene.asked().ends()["status"] == "partial"
+    wait_until(lambda: breaker(scene) == "open")
+
+
+def test_a_model_that_failed_five_times_is_left_alone_by_both_workers(scene):
+    """Its seat says so; where the council has a fallback model, that answers at once."""
+    one, other = scene.site.workers
+    scene.provider.script(FIRST, fault="server_error")
+    for worker in (one, other, one):
+        assert scene.asked_of(worker).ends()["status"] == "partial"
+    wait_until(lambda: breaker(scene) == "open")
+    times = len(asked(scene, **FIRST))
+    assert times in {5, 6}, "the sixth may go out while the fifth is being counted"
+    page = scene.asked_of(other)
+    assert page.ends()["status"] == "partial"
+    assert page.shows(LEFT_ALONE)
+    stand_ins(scene, "member", "s0")
+    page = scene.asked_of(one)
+    assert page.ends()["status"] == "complete"
+    assert page.shows(IN_ITS_PLACE.format("Stand-in 0"))
+    assert len(asked(scene, **FIRST)) == times
+
+
+@rest
+def test_one_call_finds_out_whether_it_is_well_and_should_its_worker_die_another_does(scene):
+    fail_once_and_be_left_alone(scene)
+    scene.site.execute("UPDATE council_breaker SET until = now() WHERE state = 'open'")  # the pause is over
+    scene.site.deadlines(**LONG)
+    scene.provider.script(FIRST, times=1, fault="no_headers")
+    one, other = scene.site.workers
+    probing = scene.asked_of(one)
+    wait_until(lambda: len(asked(scene, **FIRST)) == 2)
+    page = scene.asked_of(other)
+    assert page.ends()["status"] == "partial"
+    assert page.shows(LEFT_ALONE)
+    assert len(asked(scene, **FIRST)) == 2
+    one.kill()
+    ended = probing.ends()
+    assert ended["status"] == "complete", ended["reason"]
+    wait_until(lambda: breaker(scene) == "closed")
+    assert len(asked(scene, **FIRST)) == 3
+    assert scene.asked().ends()["status"] == "complete"
+
+
+@rest
+def test_a_model_that_is_reset_in_the_admin_is_asked_again_at_once(scene):
+    fail_once_and_be_left_alone(scene)
+    model = scene.site.rows("SELECT id FROM council_languagemodel WHERE slug = 'm0'")[0]["id"]
+    form = {"action": "reset", "_selected_action": str(model), "index": "0"}
+    scene.someone().post("/admin/council/breaker/", **form)
+    assert breaker(scene) == "open"
+    scene.administrator().post("/admin/council/breaker/", **form)
+    assert breaker(scene) == "closed"
+    assert scene.asked().ends()["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [*({"status": each} for each in (400, 401, 402, 403)), {"fault": "refusal"}],
+    ids=lambda each: str(each.get("status", "refusal")),
+)
+@rest
+def test_what_is_wrong_with_the_request_or_the_key_and_what_a_model_declines_never_counts(scene, respond):
+    rules(scene, breaker_failures=1)
+    scene.provider.script(FIRST, times=1, **respond)
+    assert scene.asked().ends()["status"] == "partial"
+    assert scene.asked().ends()["status"] == "complete"
+    assert breaker(scene) == "closed"
+
+
+# Fallback models
+
+
+@rest
+def test_stand_ins_are_asked_in_their_order_for_a_member_and_for_the_chairman(scene):
+    stand_ins(scene, "member", "s0", "s1")
+    stand_ins(scene, "chairman", "s1", "s0")
+    scene.provider.script(FIRST, fault="refuse_auth")
+    scene.provider.script({"kind": "answer", "model": "s0"}, fault="unavailable")
+    scene.provider.script({"kind": "synthesis", "model": "m3"}, fault="server_error")
+    scene.provider.script({"kind": "synthesis", "model": "s1"}, fault="refuse_auth")
+    page = scene.asked()
+    assert page.ends()["status"] == "complete"
+    models = [each["body"]["model"] for each in asked(scene, "answer")]
+    assert [each for each in models if each not in {"m1", "m2"}] == ["m0", "s0", "s0", "s1"]
+    assert [each["body"]["model"] for each in asked(scene, "synthesis")] == ["m3", "m3", "s1", "s0"]
+    names = [each["model"]["name"] for each in page.deliberation()["plan"]["fallbacks"]]
+    wrote = [names[of_slots(page, each)[0]["stand_in"]] for each in ("answer", "synthesis")]
+    assert wrote == ["Stand-in 1", "Stand-in 0"]
+    assert all(page.shows(IN_ITS_PLACE.format(each)) for each in wrote)
+
+
+@rest
+def test_a_stand_in_begins_afresh_where_a_model_broke_off_and_where_it_cannot_that_is_kept(scene):
+    stand_ins(scene, "member", "s0")
+    scene.provider.script(FIRST, fault="cut", n=8)
+    scene.provider.script({"kind": "answer", "model": "m1"}, fault="cut", n=8)
+    scene.provider.script({"kind": "answer", "model": "s0"}, times=1, delay=1)
+    scene.provider.script({"kind": "answer", "model": "s0"}, fault="refuse_auth")
+    page = scene.asked()
+    page.ends()
+    well, kept = sorted(of_slots(page)[:2], key=lambda each: each["outcome"])
+    assert [well["outcome"], well["stand_in"]] == ["complete", 0]
+    assert [kept["outcome"], kept["stand_in"]] == ["truncated", None]
+    assert kept["text"].strip()
+    assert page.shows("Stand-in 0 was asked in its place and failed as well")
+    assert page.shows(IN_ITS_PLACE.format("Stand-in 0"))
+    assert len(asked(scene, **FIRST)) == 1
+
+
+@rest
+def test_a_stand_in_whose_workers_die_is_asked_twice_and_then_the_next(scene):
+    stand_ins(scene, "member", "s0", "s1")
+    scene.site.deadlines(**LONG)
+    scene.provider.script(FIRST, fault="refuse_auth")
+    scene.provider.script({"kind": "answer", "model": "s0"}, fault="hang", n=8)
+    page = scene.asked()
+    for times in (1, 2):
+        wait_until(lambda: [each["state"] for each in of_slots(page)].count("ended") == 2)
+        wait_until(lambda times=times: len(asked(scene, "answer", "s0")) == times, words=scene.site.said)
+        wait_until(lambda: writes(lambda: asked(scene, "answer", "s0")))
+        scene.fresh()
+    assert page.ends()["status"] == "complete"
+    assert len(asked(scene, "answer", "s0")) == 2
+    assert page.shows(IN_ITS_PLACE.format("Stand-in 1"))
+    assert page.shows("Calls with an unknown result")
+
+
+# A slow member
+
+
+@rest
+def test_a_slow_member_is_not_waited_for_and_a_late_answer_is_read_once_somebody_asks(scene):
+    scene.site.deadlines(**LONG)
+    council(scene, quorum=2, grace_seconds=1)
+    scene.provider.script(LAST, times=1, fault="no_headers")
+    page = scene.asked()
+    assert page.ends()["status"] == "partial"
+    assert page.shows(NOT_WAITED_FOR)
+    assert asked(scene, **LAST)[0]["disconnected"]
+    assert not asked(scene, "ballot", "m2")
+    page.try_again("answering:2")
+    page.ends()
+    assert page.shows("Written before this answer came: C.")
+    late = ["reviewing:0", "reviewing:1", "reviewing:2", "synthesising:-1"]
+    assert page.offered() == set(late)
+    for slot in late:
+        page.try_again(slot)
+        page.ends()
+        assert slot not in page.offered()
+    assert page.deliberation()["status"] == "complete"
+    assert not page.shows("Written before")
+    assert [len(asked(scene, "ballot", f"m{each}")) for each in range(3)] == [2, 2, 1]
+    assert [len(asked(scene, kind)) for kind in ("answer", "synthesis")] == [4, 2]
+
+
+@rest
+def test_a_worker_that_is_killed_while_a_slow_member_has_its_grace(scene):
+    scene.site.deadlines(**LONG)
+    council(scene, quorum=2, grace_seconds=5)
+    scene.provider.script(LAST, fault="no_headers")
+    page = scene.asked()
+    wait_until(lambda: [each["state"] for each in of_slots(page)].count("ended") == 2)
+    scene.fresh()
+    assert page.ends()["status"] == "partial"
+    assert page.shows(NOT_WAITED_FOR)
+    assert [len(asked(scene, "answer", f"m{each}")) for each in range(3)] == [1, 1, 2]
+    assert [len(asked(scene, "ballot", f"m{each}")) for each in range(3)] == [1, 1, 0]
+
+
+# What a provider says of another attempt
+
+
+@rest
+def test_it_is_not_asked_again_before_the_time_that_it_named(scene):
+    scene.provider.script(FIRST, times=1, fault="rate_limited", n=2)
+    assert scene.asked().ends()["status"] == "complete"
+    first, second = asked(scene, **FIRST)
+    assert second["received_ns"] - first["received_ns"] >= 2e9
+
+
+@rest
+def test_a_provider_that_says_whether_to_try_again_is_heeded(scene):
+    scene.provider.script(FIRST, times=1, status=503, headers={"x-should-retry": "false"})
+    scene.provider.script(LAST, times=1, status=400, headers={"x-should-retry": "true"})
+    page = scene.asked()
+    assert page.ends()["status"] == "partial"
+    assert [each["outcome"] for each in of_slots(page)] == ["failed", "complete", "complete"]
+    assert [len(asked(scene, **each)) for each in (FIRST, LAST)] == [1, 2]
+
+
+# A provider that takes few calls at a time
+
+
+def most_at_once(requests: Iterable[dict]) -> int:
+    """How many of them the provider answered at the same moment."""
+    steps = sorted(
+        step for each in requests for step in ((each["received_ns"], 1), (each["last_byte_ns"] or float("inf"), -1))
+    )
+    return max(sum(step for _, step in steps[: place + 1]) for place in range(len(steps)))
+
+
+@rest
+def test_two_workers_send_a_provider_no_more_calls_at_a_time_than_it_takes(scene):
+    scene.site.execute("UPDATE council_provider SET concurrency = 2")
+    scene.slowly(0.5)
+    one, other = scene.site.workers
+    pages = [scene.asked_of(each) for each in (one, other, one)]
+    for page in pages:
+        assert page.ends()["status"] == "complete"
+    assert most_at_once(scene.provider.requests()) == 2
+
+
+@rest
+def test_the_place_of_a_worker_that_was_killed_comes_free(scene):
+    scene.site.execute("UPDATE council_provider SET concurrency = 1")
+    scene.site.deadlines(**LONG)
+    scene.provider.script({"kind": "answer"}, times=1, fault="no_headers")
+    one, _other = scene.site.workers
+    held = scene.asked_of(one)
+    wait_until(lambda: asked(scene))
+    one.kill()
+    one.ends()
+    dead = [each["id"] for each in scene.site.rows("SELECT id FROM council_place")]
+    page = scene.asked()
+    queued = "SELECT 1 FROM council_call WHERE deliberation_id = %s AND purpose = 'answer' AND state = 'queued'"
+    wait_until(lambda: len(scene.site.rows(queued, page.deliberation()["id"])) == 3)
+    assert len(asked(scene)) == 1
+    # As long without a sign of life as makes a place free.
+    scene.site.execute("UPDATE council_place SET seen = seen - interval '20 seconds' WHERE id = ANY(%s)", dead)
+    assert page.ends()["status"] == "complete"
+    assert held.ends()["status"] == "complete"
+    assert most_at_once(scene.provider.requests()) == 1
+
+
+# One part that a person has tried again
+
+SLOTS = {"answering:0": ("answer", "m0"), "reviewing:0": ("ballot", "m0"), "synthesising:-1": ("synthesis", "m3")}
+
+
+def without_one(scene: Scene, slot: str, **respond: Any) -> Page:
+    """A deliberation that has ended, and whose slot was spoilt so, once."""
+    kind, model = SLOTS[slot]
+    scene.provider.script({"kind": kind, "model": model}, times=1, **(respond or {"fault": "refuse_auth"}))
+    page = scene.asked()
+    page.ends()
+    assert slot in page.offered()
+    return page
+
+
+@pytest.mark.parametrize("slot", [*(pytest.param(each, marks=rest) for each in list(SLOTS)[:2]), "synthesising:-1"])
+def test_a_worker_that_is_killed_while_one_part_is_tried_again(scene, slot):
+    """Another goes on with that part, and nothing else is asked for."""
+    page = without_one(scene, slot)
+    before = len(asked(scene))
+    scene.slowly(3)
+    page.try_again(slot)
+    wait_until(lambda: len(asked(scene)) == before + 1 and writes(lambda: asked(scene, *SLOTS[slot])))
+    scene.fresh()
+    ended = page.ends()
+    assert slot not in page.offered()
+    assert ended["status"] == ("partial" if slot == "answering:0" else "complete"), ended["reason"]
+    assert len(asked(scene, *SLOTS[slot])) == 3
+    assert len(asked(scene)) == before + 2
+
+
+@rest
+def test_a_try_whose_workers_die_twice_leaves_what_there_was(scene):
+    scene.site.deadlines(**LONG)
+    page = without_one(scene, "answering:0", fault="cut", n=8)
+    before, status = of_slots(page)[0], page.deliberation()["status"]
+    scene.provider.script(FIRST, fault="hang", n=4)
+    page.try_again("answering:0")
+    for times in (2, 3):
+        wait_until(lambda times=times: len(asked(scene, **FIRST)) == times, words=scene.site.said)
+        scene.fresh()
+    assert page.ends()["status"] == status
+    after = of_slots(page)[0]
+    assert [after["text"], after["outcome"]] == [before["text"], before["outcome"]]
+    assert page.shows("Tried again without success")
+    assert len(asked(scene, **FIRST)) == 3
+
+
+@rest
+def test_a_try_that_is_stopped_leaves_what_there_was(scene):
+    scene.site.deadlines(**LONG)
+    page = without_one(scene, "answering:0", fault="cut", n=8)
+    before, status = of_slots(page)[0], page.deliberation()["status"]
+    scene.provider.script(FIRST, fault="hang", n=4)
+    page.try_again("answering:0")
+    wait_until(lambda: len(asked(scene, **FIRST)) == 2 and writes(lambda: asked(scene, **FIRST)))
+    page.person.post(f"{page.place}stop/")
+    assert page.ends()["status"] == status
+    wait_until(lambda: asked(scene, **FIRST)[-1]["disconnected"])
+    after = of_slots(page)[0]
+    assert [after["text"], after["outcome"]] == [before["text"], before["outcome"]]
+    assert page.shows("Tried again without success: it was stopped.")
+
+
+@rest
+def test_a_double_click_on_retry_tries_once(scene):
+    page = without_one(scene, "answering:0")
+    scene.slowly(2)
+    before = len(asked(scene))
+    with ThreadPoolExecutor(3) as clicks:
+        found = list(clicks.map(lambda _: page.person.post(f"{page.place}retry/", slot="answering:0"), range(3)))
+    assert sorted(each.status_code for each in found) == [302, 409, 409]
+    page.catches_up()
+    page.ends()
+    assert len(asked(scene)) == before + 1
+
+
+# Stop
+
+
+def stop_on_the_page(scene: Scene, page: Page) -> None:
+    page.person.post(f"{page.place}stop/")
+
+
+def stop_from_the_shell(scene: Scene, page: Page) -> None:
+    assert "being stopped" in scene.site.run("manage.py", "cancel", str(page.deliberation()["id"]))
+
+
+def stop_in_the_admin(scene: Scene, page: Page) -> None:
+    form = {"action": "stop", "_selected_action": str(page.deliberation()["id"]), "index": "0"}
+    assert scene.administrator().post("/admin/council/deliberation/", **form).status_code == 302
+
+
+def written(page: Page) -> list[Any]:
+    """All that is stored of its deliberation; the title, which is the conversation's, is none of it."""
+    of_it = "SELECT * FROM council_call WHERE deliberation_id = %s AND purpose <> 'title' ORDER BY id"
+    calls = page.site.rows(of_it, page.deliberation()["id"])
+    return [page.deliberation(), calls, *(of_slots(page, each) for each in ("answer", "review", "synthesis"))]
+
+
+@pytest.mark.parametrize("stop", [stop_on_the_page, stop_from_the_shell, stop_in_the_admin])
+@pytest.mark.parametrize("stage", KINDS)
+@rest
+def test_stop_ends_every_call_of_a_deliberation_and_nothing_else(scene, stage, stop):
+    """What had come is kept, nothing is written after, and another deliberation goes on."""
+    scene.site.deadlines(**LONG)
+    question = "Question hold: will they stop?"
+    calls = 1 if stage == "synthesising" else 3
+    scene.provider.script({"kind": KINDS[stage], "contains": question}, fault="hang", n=8)
+    page = scene.asked(question)
+    wait_until(lambda: [bool(each["first_byte_ns"]) for each in asked(scene, KINDS[stage])] == [True] * calls)
+    scene.slowly(1)
+    other = scene.asked()
+    stop(scene, page)
+    assert page.ends()["status"] == "cancelled"
+    wait_until(lambda: all(each["disconnected"] for each in asked(scene, KINDS[stage], about=question)))
+    before, times = written(page), len(asked(scene, about=question))
+    texts = of_slots(page, {"answering": "answer", "reviewing": "review", "synthesising": "synthesis"}[stage])
+    assert [bool(each["text"].strip()) for each in texts] == [True] * calls
+    assert other.ends()["status"] == "complete"
+    assert not any(each["disconnected"] for each in asked(scene) if question not in str(each["body"]))
+    assert [written(page), len(asked(scene, about=question))] == [before, times]
