@@ -204,11 +204,15 @@ def unheard(deliberation_id: Any, fence: int, known: Collection[int]) -> Stateme
     return rows.update(TABLE, values, f"{open_here} AND id <> ALL(%s::bigint[])", deliberation_id, fence, list(known))
 
 
-def lose(left: QuerySet[Call]) -> None:
-    """Say of calls that a lost worker has left open what is known of them."""
+def lose(left: QuerySet[Call]) -> list[Call]:
+    """Say of calls that a lost worker has left open what is known of them. Returns those that went out."""
     ended = {"state": Call.State.ENDED, "ended": timezone.now()}
-    left.filter(state=Call.State.SENT).update(outcome=Outcome.UNKNOWN, error=LOST, **ended)
+    sent = list(left.filter(state=Call.State.SENT))
+    left.filter(pk__in=[each.pk for each in sent], state=Call.State.SENT).update(
+        outcome=Outcome.UNKNOWN, error=LOST, **ended
+    )
     left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
+    return sent
 
 
 def end(end: CallEnd) -> None:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Model, Q
 from django.utils import timezone
 
-from council import call_rows, retrying
+from council import call_rows, measuring, retrying
 from council.call_rows import PURPOSES
 from council.core.errors import NotOffered, UnderWay
 from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
@@ -81,7 +81,7 @@ def claim(deliberation_id: Any) -> Claim | None:
         return None
     slots: dict[Slot, Contribution] = {}
     if row.attempt > 1:
-        call_rows.lose(row.calls.filter(fence__lt=row.attempt))
+        measuring.calls_lost(call_rows.lose(row.calls.filter(fence__lt=row.attempt)))
         slots = _slots(row)
     kept = {slot: had for slot, each in slots.items() if (had := retrying.kept(each))}
     # Before its plan is read: where that is what nobody survives, this ends it.

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -19,7 +19,8 @@ from prometheus_client import Counter, Histogram
 from stamina.instrumentation import RetryDetails
 
 from council.call_rows import NewCall
-from council.core.values import Status, Usage
+from council.core.values import Outcome, Status, Usage
+from council.models import Call
 from council.providers.calling import Attempt
 
 logger = structlog.get_logger(__name__)
@@ -103,6 +104,13 @@ def retried(details: RetryDetails) -> None:
     """A call will be made again. For stamina, whose own line would hold what the provider said."""
     retries.inc()
     logger.warning("Call is tried again", retry=details.retry_num, wait=round(details.wait_for, 3))
+
+
+def calls_lost(lost: Iterable[Call]) -> None:
+    """These went out from another worker, which is gone: nobody will know what came of them."""
+    for each in lost:
+        calls.labels(each.provider_name, each.model_name, each.purpose, Outcome.UNKNOWN).inc()
+        logger.warning("Call was lost with its worker", call=each.pk, purpose=each.purpose, seat=each.seat)
 
 
 def call_ended(call: NewCall, row: int, sent: float | None, attempt: Attempt, usage: Usage | None) -> None:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -36,6 +37,8 @@ MANIFEST = "manifest.json"
 DUMP = "council.dump"
 # As files under `var/`; in the environment they are called the same in capitals.
 KEYS = ("secret_key", "field_keys")
+LEAVING = 5.0
+"""Seconds for which connections of a site that was just stopped may still be counted."""
 
 Manifest = dict[str, Any]
 
@@ -142,13 +145,20 @@ def _require_keys(known: Manifest, folder: Path, environ: Mapping[str, str]) -> 
 
 
 def _require_idle(where: Mapping[str, Any]) -> None:
+    deadline = monotonic() + LEAVING
+    while others := _others(where):
+        if monotonic() > deadline:
+            raise Refused(f"The database is in use ({others} connections): stop the site and its workers first.")
+        sleep(0.1)
+
+
+def _others(where: Mapping[str, Any]) -> int:
     with _connect(where) as asked:
-        others = asked.execute(
+        found = asked.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND backend_type = 'client backend'"
         ).fetchone()
-    if others and others[0]:
-        raise Refused(f"The database is in use ({others[0]} connections): stop the site and its workers first.")
+    return found[0] if found else 0
 
 
 def _require_empty(where: Mapping[str, Any]) -> None:

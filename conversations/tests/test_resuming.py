@@ -7,7 +7,7 @@ from django.utils.html import strip_tags
 
 from conversations import asking, results, tasks
 from conversations.tests.worker import carry_out, job, work
-from council import claiming, plans, record
+from council import claiming, measuring, plans, record
 from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted
@@ -41,14 +41,22 @@ def killed(turn, *seats, text="", answered=()):
     recorder.checkpoint(recorder.snapshot())
 
 
+def counted(outcome: str) -> float:
+    """Calls that ended so, by the figures of this process."""
+    (calls,) = measuring.calls.collect()
+    return sum(each.value for each in calls.samples if each.labels.get("outcome") == outcome and "total" in each.name)
+
+
 def asked(provider) -> list[str]:
     return sorted(each["body"]["model"] for each in provider.requests() if each["kind"] == "answer")
 
 
 def test_a_call_that_went_out_is_unknown_and_is_repeated_once_and_the_page_says_so(turn, provider, client):
+    before = counted("unknown")
     killed(turn, 1, answered=(0, 2))
     found = carry_out(turn)
     assert found.status == "complete"
+    assert counted("unknown") == before + 1
     assert asked(provider) == ["test-1"]  # what was filled is not asked again
     lost, repeated = Call.objects.filter(purpose="answer", seat=1)
     assert (lost.state, lost.outcome) == ("ended", "unknown")

@@ -55,6 +55,11 @@ def of(program: Program, event: str) -> list[dict[str, Any]]:
     return [each for each in lines(program) if each["event"] == event]
 
 
+def forgeries(program: Program) -> list[dict[str, Any]]:
+    """What it has logged of forms that did not come from a page of its own."""
+    return [each for each in lines(program) if each["logger"] == "django.security.csrf"]
+
+
 def scraped(port: str) -> dict[tuple[str, ...], float]:
     """Figures by name and values of labels."""
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE, trust_env=False).text
@@ -85,7 +90,8 @@ def test_logs_hold_neither_question_nor_key_nor_address_nor_token(site, provider
             stranger.post("/accounts/login/", data={"login": ADDRESS, "password": QUESTION})
     wait_until(lambda: of(worker, "Deliberation ended"))
     assert of(worker, "Call is tried again")
-    forged, _signing_in = [each for each in lines(apart.web) if each["logger"] == "django.security.csrf"]
+    wait_until(lambda: len(forgeries(apart.web)) == 2)
+    forged, _signing_in = forgeries(apart.web)
     assert (forged["status"], forged["route"]) == (403, "s/<str:token>/copy/")
     said = apart.web.said + worker.said
     assert [each for each in SECRETS if each in said] == []
@@ -100,6 +106,8 @@ def test_one_id_leads_from_the_request_through_its_job_to_its_calls(site, provid
             ((job,),) = cursor.fetchall()
         worker = apart.start_worker()
         wait_until(lambda: of(worker, "Deliberation ended"))
+        wait_until(lambda: len(of(worker, "Call ended")) == Call.objects.count())
+    wait_until(lambda: of(apart.web, "Question asked"))
     (question,) = of(apart.web, "Question asked")
     assert question["request"] == asked.headers["x-request-id"]
     (begun,), (ended,) = of(worker, "Deliberation begun"), of(worker, "Deliberation ended")
