@@ -238,7 +238,7 @@ class Provider:
         # No proxy from the environment may come between.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=10) as response:
+            with opener.open(request, timeout=60) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
