@@ -106,18 +106,20 @@ def test_a_worker_killed_while_they_write(scene, stage):
 
 @pytest.mark.faults
 def test_a_worker_killed_again_and_again_ends_as_failed_with_all_that_came(scene):
-    """A job that is poison: whoever takes it dies."""
-    scene.provider.script({"kind": "ballot"}, fault="hang", n=3)
+    """A job that is poison: whoever takes it dies, each in another stage, for no model is asked a third time."""
+    scene.slowly(3)
     page = scene.asked()
-    for attempt in (1, 2, 3):
-        wait_until(lambda attempt=attempt: len(last(scene, "reviewing")) >= 3 * attempt, words=scene.site.said)
+    for stage in KINDS:
+        page.until(lambda page, stage=stage: page.deliberation()["stage"] == stage)
+        wait_until(lambda stage=stage: any(each["first_byte_ns"] for each in last(scene, stage)))
         scene.fresh()
     ended = page.ends()
     assert ended["status"] == "failed"
     assert page.shows("three times")
-    answers = scene.site.rows("SELECT outcome FROM council_answer WHERE deliberation_id = %s", ended["id"])
-    assert [each["outcome"] for each in answers] == ["complete"] * 3
-    assert len(last(scene, "answering")) == 3
+    for table in ("answer", "review"):
+        kept = scene.site.rows(f"SELECT outcome FROM council_{table} WHERE deliberation_id = %s", ended["id"])
+        assert [each["outcome"] for each in kept] == ["complete"] * 3
+    assert [len(last(scene, stage)) for stage in KINDS] == [6, 6, 1]
 
 
 @pytest.mark.faults
