@@ -9,7 +9,7 @@ from conversations.models import Conversation
 from conversations.tests import dom
 from conversations.tests.visitor import axe, busy
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 TREE = """selector => {
   const copy = document.querySelector(selector).cloneNode(true);

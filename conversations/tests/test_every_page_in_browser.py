@@ -13,7 +13,7 @@ from conversations.models import Conversation
 from conversations.tests.injections import INJECTIONS
 from conversations.tests.visitor import axe, busy
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_it_fills_an_example_and_does_not_send_it(visitor):
@@ -157,7 +157,7 @@ def test_it_has_nothing_that_axe_objects_to(site, visitor):
     visitor.page.get_by_role("link", name="Ask again").click()
     assert visitor.page.get_by_role("textbox", name="Question").input_value() == "Should we?"
     site.provider.reset()
-    busy(site)
+    busy(site, 8)  # what is looked at while it grows does not grow too large
     visitor.page.goto("/")
     streaming = visitor.ask().url
     visitor.page.locator(".card.growing .body > div > *").nth(2).wait_for()

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from conversations.tests.test_every_page_in_browser import axe
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def export(page, name: str):

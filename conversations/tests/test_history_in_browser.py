@@ -11,7 +11,7 @@ from conversations.history import PAGE
 from conversations.models import Conversation
 from conversations.tests.visitor import axe
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_it_renames_deletes_undoes_and_searches(visitor):

@@ -15,7 +15,7 @@ from accounts.models import Invitation, SiteSettings, User
 from conversations.tests.test_every_page_in_browser import axe
 from conversations.tests.visitor import SLOWLY, busy
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 PASSWORD = "a lighthouse, seven boats"
 
 

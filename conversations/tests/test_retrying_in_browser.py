@@ -10,7 +10,7 @@ from conversations.tests.test_conversation_in_browser import same
 from conversations.tests.test_share_in_browser import share
 from conversations.tests.visitor import axe
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 B = {"kind": "answer", "model": "test-1"}
 REFUSED = {"status": 401, "body": {"error": {"message": "no such key"}}}

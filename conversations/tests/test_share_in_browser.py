@@ -10,7 +10,7 @@ from conversations.models import Conversation, Share
 from conversations.tests import cast
 from conversations.tests.visitor import SLOWLY, axe, busy
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
