@@ -208,8 +208,8 @@ def _rescue(suspects: set[jobs.LeftOut]) -> set[jobs.LeftOut]:
     """What nobody works on; what was among the suspects already is begun again."""
     # In a thread that mends its connection: the queue's own never comes back after the database was away.
     for job in async_to_sync(app.job_manager.get_stalled_jobs)(seconds_since_heartbeat=STALLED):
-        logger.warning("Job %s lost its worker and is begun again", job.id)
-        async_to_sync(app.job_manager.retry_job)(job)
+        if jobs.begin_again(job):
+            logger.warning("Job %s lost its worker and is begun again", job.id)
     # A question that was stored when its process lost the database just then, or a worker whose job another has ended.
     found = jobs.left_out(list(_running))
     for each in found & suspects:
