@@ -11,6 +11,7 @@ import structlog
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
+from django.db.models import Q
 from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
@@ -144,7 +145,9 @@ async def _title(claim: claiming.Claim, live: Live) -> None:
     conversation_id = live.conversation_id
     try:
         await asyncio.sleep(TITLE_AFTER)
-        untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
+        # Fenced like all that is written: another worker that has taken over asks for a title itself.
+        mine = Q(turns__deliberation=claim.id, turns__deliberation__attempt=claim.attempt)
+        untitled = Conversation.objects.filter(mine, pk=conversation_id, titled=False)
         title = await titles.suggest(claim, live.spent) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
             await tell(conversation_id, {"type": "renewed"})
