@@ -84,8 +84,11 @@ def begin(conversation_id: UUID, claim: claiming.Claim) -> _Running:
 
 
 @app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=claiming.ATTEMPTS, wait=2))
-async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
-    """Carry a deliberation out, from its beginning or from where another worker left it."""
+async def deliberate_job(deliberation_id: str, conversation_id: str, handed_over: int = 0) -> None:
+    """Carry a deliberation out, from its beginning or from where another worker left it.
+
+    `handed_over`: how often a worker that was told to go has passed it on.
+    """
     structlog.contextvars.bind_contextvars(deliberation=deliberation_id)
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
     running = _running.get(key)
@@ -95,7 +98,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         running = None
     if running is None:
-        claim = await in_thread(claiming.claim, key)
+        claim = await in_thread(claiming.claim, key, handed_over)
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
@@ -109,7 +112,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         if not running.stopped and _running.get(key) is running:
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
-            await in_thread(deliberate_job.defer, deliberation_id=deliberation_id, conversation_id=conversation_id)
+            passed_on = jobs.Arguments(key, conversation).as_json() | {"handed_over": handed_over + 1}
+            await in_thread(deliberate_job.defer, **passed_on)
             raise
     finally:
         await running.end()

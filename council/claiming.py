@@ -71,10 +71,11 @@ def claim_new(deliberation: Deliberation) -> Claim:
     return _claim(deliberation, {})
 
 
-def claim(deliberation_id: Any) -> Claim | None:
+def claim(deliberation_id: Any, handed_over: int = 0) -> Claim | None:
     """Take an unfinished deliberation over from whoever had it. None: it is over.
 
-    One that was tried too often, or that somebody stopped before it went on, is ended here.
+    One that was tried too often, or that somebody stopped before it went on, is ended here. So often it was handed over
+    by a worker that was told to go: these attempts tell nothing against it.
     """
     row = next(iter(Deliberation.objects.raw(_TAKE, {"id": deliberation_id})), None)
     if row is None:
@@ -86,7 +87,7 @@ def claim(deliberation_id: Any) -> Claim | None:
     kept = {slot: had for slot, each in slots.items() if (had := retrying.kept(each))}
     # Before its plan is read: where that is what nobody survives, this ends it.
     hold = Hold(row.id, row.attempt, row.revision, retry=row.retry, kept=kept)
-    if row.attempt - (row.retry["attempt"] if row.retry else 0) > ATTEMPTS:
+    if row.attempt - (row.retry["attempt"] if row.retry else 0) > ATTEMPTS + handed_over:
         Recorder(hold).stop([], Status.FAILED, "It was begun three times and never came to its end.")
         return None
     if row.cancel_requested:
