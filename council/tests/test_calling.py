@@ -149,6 +149,7 @@ class TestEveryFault:
         attempt, observer = await call(fake.url)
         assert attempt.outcome is Outcome.COMPLETE
         assert "closed the connection without an answer" in observer.attempts[0].error
+        assert "bills it, is unknown" in observer.attempts[0].error
 
     @pytest.mark.parametrize("name", ["prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"])
     async def test_a_strange_ballot_is_an_answer_like_any_other(self, fake, name):
