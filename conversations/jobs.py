@@ -190,6 +190,27 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
+# In one statement: a process that is frozen in the middle of two would hold the row.
+_BEGIN_AGAIN = """
+    WITH stalled AS MATERIALIZED (
+        SELECT id FROM procrastinate_jobs
+        WHERE id = %s AND status = 'doing' AND attempts = %s  -- one more each time that it is begun again
+        FOR UPDATE
+    )
+    SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM stalled
+"""
+
+
+def begin_again(stalled: Job) -> bool:
+    """Have another worker begin a job whose own was lost. False: somebody has seen to it since it was looked at.
+
+    All workers look for such jobs. One that comes a moment later must not take it from the worker that has it by then.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN_AGAIN, [stalled.id, stalled.attempts])
+        return cursor.rowcount > 0
+
+
 class LeftOut(NamedTuple):
     """A deliberation that goes on, and for which no job waits, nor is under way elsewhere."""
 
@@ -203,8 +224,9 @@ class LeftOut(NamedTuple):
             async_to_sync(app.job_manager.retry_job_by_id_async)(job_id=self.job, retry_at=timezone.now())
             return
         with contextlib.suppress(AlreadyEnqueued):
+            # Another process may have seen it too, and its job be under way by now: one of them waits for the other.
             lock = self.deliberation.hex
-            task = app.configure_task(TASK, queue=QUEUE, queueing_lock=lock)
+            task = app.configure_task(TASK, queue=QUEUE, lock=lock, queueing_lock=lock)
             task.defer(**Arguments(self.deliberation, self.conversation).as_json())
 
 

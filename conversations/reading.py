@@ -35,7 +35,10 @@ _LACKING = f"""
 
 _COSTS = f"""
     SELECT deliberation_id, sum(cost),
-        count(*) FILTER (WHERE outcome = '{Outcome.UNKNOWN}' OR outcome = '{Outcome.TIMED_OUT}' AND first_token IS NULL)
+        count(*) FILTER (
+            WHERE outcome = '{Outcome.UNKNOWN}'
+                OR outcome = '{Outcome.TIMED_OUT}' AND sent IS NOT NULL AND first_token IS NULL
+        )
     FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id
 """  # noqa: S608  # own names
 

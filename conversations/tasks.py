@@ -11,6 +11,7 @@ import structlog
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
+from django.db.models import Q
 from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
@@ -83,8 +84,11 @@ def begin(conversation_id: UUID, claim: claiming.Claim) -> _Running:
 
 
 @app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=claiming.ATTEMPTS, wait=2))
-async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
-    """Carry a deliberation out, from its beginning or from where another worker left it."""
+async def deliberate_job(deliberation_id: str, conversation_id: str, handed_over: int = 0) -> None:
+    """Carry a deliberation out, from its beginning or from where another worker left it.
+
+    `handed_over`: how often a worker that was told to go has passed it on.
+    """
     structlog.contextvars.bind_contextvars(deliberation=deliberation_id)
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
     running = _running.get(key)
@@ -94,7 +98,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         running = None
     if running is None:
-        claim = await in_thread(claiming.claim, key)
+        claim = await in_thread(claiming.claim, key, handed_over)
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
@@ -108,7 +112,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         if not running.stopped and _running.get(key) is running:
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
-            await in_thread(deliberate_job.defer, deliberation_id=deliberation_id, conversation_id=conversation_id)
+            passed_on = jobs.Arguments(key, conversation).as_json() | {"handed_over": handed_over + 1}
+            await in_thread(deliberate_job.defer, **passed_on)
             raise
     finally:
         await running.end()
@@ -144,7 +149,9 @@ async def _title(claim: claiming.Claim, live: Live) -> None:
     conversation_id = live.conversation_id
     try:
         await asyncio.sleep(TITLE_AFTER)
-        untitled = Conversation.objects.filter(pk=conversation_id, titled=False)
+        # Fenced like all that is written: another worker that has taken over asks for a title itself.
+        mine = Q(turns__deliberation=claim.id, turns__deliberation__attempt=claim.attempt)
+        untitled = Conversation.objects.filter(mine, pk=conversation_id, titled=False)
         title = await titles.suggest(claim, live.spent) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
             await tell(conversation_id, {"type": "renewed"})
@@ -208,8 +215,8 @@ def _rescue(suspects: set[jobs.LeftOut]) -> set[jobs.LeftOut]:
     """What nobody works on; what was among the suspects already is begun again."""
     # In a thread that mends its connection: the queue's own never comes back after the database was away.
     for job in async_to_sync(app.job_manager.get_stalled_jobs)(seconds_since_heartbeat=STALLED):
-        logger.warning("Job %s lost its worker and is begun again", job.id)
-        async_to_sync(app.job_manager.retry_job)(job)
+        if jobs.begin_again(job):
+            logger.warning("Job %s lost its worker and is begun again", job.id)
     # A question that was stored when its process lost the database just then, or a worker whose job another has ended.
     found = jobs.left_out(list(_running))
     for each in found & suspects:

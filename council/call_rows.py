@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from council.core.errors import Stale
@@ -27,6 +27,11 @@ PURPOSES = {
     Stage.SYNTHESISING: Call.Purpose.SYNTHESIS,
 }
 """What the calls of a stage are for."""
+
+OF_WHICH_NOBODY_KNOWS = Q(outcome=Outcome.UNKNOWN) | Q(
+    outcome=Outcome.TIMED_OUT, sent__isnull=False, first_token__isnull=True
+)
+"""Calls that went out without its becoming known what came of them: they may have been carried out, and billed."""
 
 LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
 NEVER_SENT = "Its worker was lost before it was sent."
@@ -117,8 +122,8 @@ class CallEnd:
 
     @property
     def silent(self) -> bool:
-        """Nothing came in time: whether it was carried out is not known."""
-        return self.attempt.outcome is Outcome.TIMED_OUT and self.first_token is None
+        """It was sent and nothing came in time: whether it was carried out is not known."""
+        return self.attempt.outcome is Outcome.TIMED_OUT and self.attempt.sent and self.first_token is None
 
 
 def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 0) -> list[Statement]:

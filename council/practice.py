@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -41,45 +42,52 @@ def weights() -> Path:
 
 
 class Practice:
-    """The child process and its address."""
+    """The child process and its address.
+
+    It is asked for from more than one loop: that of the worker, and that of an administrator's test call. So what is
+    done to it is done by one thread, in order.
+    """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "practice")
         self._child: subprocess.Popen[bytes] | None = None
         self._address = ""
 
     async def address(self) -> str:
         """The base address of its OpenAI-compatible API, serving. Raises PracticeUnavailable."""
-        async with self._lock:
-            if not self._child or self._child.poll() is not None:
-                await self._end()
-                await self._start()
-            return self._address
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._served)
 
     async def stop(self) -> None:
         """End it. The next `address` starts it again."""
-        async with self._lock:
-            await self._end()
+        if child := self._child:
+            child.kill()  # it may just be starting, which takes its time
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._end)
 
-    async def _start(self) -> None:
+    def _served(self) -> str:
+        if not self._child or self._child.poll() is not None:
+            self._end()
+            self._start()
+        return self._address
+
+    def _start(self) -> None:
         weights()
         with tempfile.TemporaryFile() as errors:
             self._child = _spawn(errors)
             try:
-                self._address = await asyncio.to_thread(_first_answer, self._child)
+                self._address = _first_answer(self._child)
             except TimeoutError:
-                await self._end()
+                self._end()
                 raise PracticeUnavailable(f"The practice model did not start: {_last_line(errors)}") from None
             except BaseException:
-                await self._end()
+                self._end()
                 raise
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         child, self._child = self._child, None
         if child:
             # It has nothing to save.
             child.kill()
-            await asyncio.to_thread(child.communicate)
+            child.communicate()
 
 
 def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -136,7 +136,7 @@ class Recorder:
     def send(self, calls: Sequence[NewCall]) -> list[SentCall]:
         """Write the rows of calls that are about to be sent, and return them in their order. No viewer sees that."""
         fence = rows.required(f"SELECT 1 FROM {_DELIBERATION} WHERE {_MINE} FOR NO KEY UPDATE", self.id, self.attempt)  # noqa: S608  # own names
-        before = [call_rows.unheard(self.id, self.attempt, self._known)] if self._doubtful else []
+        before = [self._unheard()] if self._doubtful else []
         try:
             results = rows.execute([fence, *before, *call_rows.sending(calls, self.id, self.attempt)])
         except rows.NotThere:
@@ -149,6 +149,9 @@ class Recorder:
         self._known.update(each.id for each in sent)
         self._doubtful = False
         return sent
+
+    def _unheard(self) -> Statement:
+        return call_rows.unheard(self.id, self.attempt, self._known)
 
     def begin(self, event: StageStarted | StandInAsked) -> None:
         """Make room in memory for texts that begin, or begin afresh. On the loop, before their calls go out."""
@@ -175,7 +178,9 @@ class Recorder:
     def write(self, change: Change) -> None:
         """Write it. What is already written of a slot that has ended stays as it was."""
         started = [statement for new in change.begun for statement in self._start(new)]
-        self._execute(change, [*started, *self._update(change)])
+        # Whoever waited for them may have gone before they were written again; at the latest now that is settled.
+        unheard = [self._unheard()] if self._doubtful and change.values.get("finished") else []
+        self._execute(change, [*started, *self._update(change), *unheard])
         for slot, values in change.slots:
             if values["state"] == Contribution.State.ENDED:
                 self.growing.pop(slot, None)

@@ -13,6 +13,7 @@ from conversations.tests.worker import carry_out, job, kinds, work
 from council import claiming
 from council.core.values import Mode
 from council.models import Call, Council, Deliberation, LanguageModel
+from council.providers import chat
 from council.record import Recorder
 from council.threads import in_thread
 
@@ -69,6 +70,19 @@ def test_it_shows_a_members_failure_and_goes_on_with_the_others(alice, council, 
     assert "API key" in failed.error
     assert found.reviews.get(seat=1).ballot_state == "abstained"
     assert found.synthesis.outcome == "complete"
+
+
+def test_what_nobody_has_thought_of_in_one_reply_does_not_end_the_others(alice, council, provider, monkeypatch):
+    read = chat._piece
+
+    def unforeseen(data):
+        return {}["no such key"] if b"BOOM" in data else read(data)
+
+    monkeypatch.setattr(chat, "_piece", unforeseen)
+    provider.script({"kind": "answer", "model": "test-1"}, fault="fixed_text", text="BOOM")
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert (found.status, found.reason) == ("partial", "B did not answer.")
+    assert "cannot be read" in Call.objects.get(purpose="answer", seat=1).error
 
 
 def test_it_shows_the_one_answer_there_is_without_a_review(alice, council, provider):

@@ -32,6 +32,7 @@ def _no_jobs(transactional_db):
     sql("DELETE FROM procrastinate_jobs")
     yield
     sql("DELETE FROM procrastinate_jobs")
+    sql("DELETE FROM procrastinate_workers")
 
 
 def sql(statement: str, *given) -> None:
@@ -244,6 +245,41 @@ def test_what_nobody_works_on_is_begun_again(alice, council, monkeypatch, lost):
             monkeypatch.setattr(rows, "execute", execute)
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
     assert Deliberation.objects.get().status == "complete"
+
+
+def fetch() -> list[int]:
+    """What a worker of another process gets when it looks at the queue."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
+        worker = cursor.fetchone()[0]
+        cursor.execute("SELECT id, worker_id FROM procrastinate_fetch_job_v2(ARRAY[%s], %s)", [jobs.QUEUE, worker])
+        return [each for each, fetched_by in cursor.fetchall() if fetched_by == worker]
+
+
+def stalled() -> list[Job]:
+    return list(async_to_sync(app.job_manager.get_stalled_jobs)(queue=jobs.QUEUE, seconds_since_heartbeat=20))
+
+
+def test_of_two_workers_that_see_a_stalled_job_the_later_leaves_it_to_whoever_has_it_by_then(alice, council):
+    """Else its deliberation would be taken over from a worker that lives, and its calls be paid for twice."""
+    asking.ask(alice, "What now?", council)
+    sql("UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL")
+    (mine,), (theirs,) = stalled(), stalled()
+    assert jobs.begin_again(theirs)
+    assert not jobs.begin_again(mine)
+    assert fetch() == [mine.id]
+    assert not jobs.begin_again(mine)
+    assert ProcrastinateJob.objects.get().status == "doing"
+
+
+def test_what_two_workers_saw_to_be_left_out_has_one_job_at_a_time(alice, council):
+    asking.ask(alice, "What now?", council)
+    sql("DELETE FROM procrastinate_jobs")
+    (mine,), (theirs,) = jobs.left_out([]), jobs.left_out([])
+    theirs.begin_again()
+    assert len(fetch()) == 1
+    mine.begin_again()
+    assert fetch() == []
 
 
 def test_the_person_who_asks_is_not_in_the_context_of_the_deliberation(alice, council, monkeypatch):

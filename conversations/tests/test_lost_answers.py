@@ -57,3 +57,12 @@ def test_the_rows_of_calls_that_nobody_was_told_of_say_that_they_were_never_sent
     never = Call.objects.exclude(pk__in=[each.id for each in sent])
     assert [(each.state, each.outcome, each.error) for each in never] == [("ended", "failed", call_rows.UNHEARD)] * 3
     assert set(Call.objects.filter(pk__in=[each.id for each in sent]).values_list("state", flat=True)) == {"sent"}
+
+
+def test_so_they_do_where_nobody_waits_for_them_any_more_and_the_deliberation_ends(recorder, answer_is_lost):
+    call = NewCall(Call.Purpose.ANSWER, plans.model_of(recorder.claim.stored, 0), Slot(Stage.ANSWERING, 0))
+    with pytest.raises(OperationalError):
+        recorder.send([call])
+    recorder.write(recorder.change([StageStarted(Stage.ANSWERING, (0, 1, 2)), Ended(Status.FAILED, "Too late.")]))
+    never = Call.objects.get()
+    assert (never.state, never.outcome, never.error) == ("ended", "failed", call_rows.UNHEARD)

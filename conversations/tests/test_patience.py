@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from asgiref.sync import async_to_sync
 
-from conversations import asking, live, tasks
+from conversations import asking, live, reading, results, tasks
 from conversations.tests.worker import carry_out
 from council import claiming, plans
 from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted
 from council.core.values import Outcome, Reply, Slot, Stage
-from council.models import Call, Council
+from council.models import Call, Council, Provider
 from council.record import Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +42,26 @@ def test_who_is_not_waited_for_is_not_asked_again(alice, council, provider, faul
     assert call.state == "ended"
     assert call.outcome == answer.outcome == ("failed" if "n" in fault else "timed_out")
     assert found.reason == "B did not answer."
+
+
+def test_what_waited_in_line_when_the_council_went_on_was_never_sent_and_is_not_said_to_be_billed(
+    alice, council, provider
+):
+    Council.objects.update(quorum=1, grace_seconds=0)
+    Provider.objects.update(concurrency=1)
+    provider.script({"kind": "answer"}, times=1, first_token_ms=300)
+    shown = []
+
+    async def look():
+        while not shown or shown[-1].deliberation.unfinished:
+            await asyncio.sleep(0.02)
+            shown.append(await tasks.in_thread(reading.of_deliberation, turn.conversation_id, turn.deliberation_id))
+
+    turn = asking.ask(alice, "What now?", Council.objects.get())
+    found = carry_out(turn, look)
+    assert sorted(found.answers.values_list("outcome", flat=True)) == ["complete", "timed_out", "timed_out"]
+    assert Call.objects.filter(purpose="answer", sent=None).count() == 2
+    assert shown[-1].unknown == results.as_json(found)["unknown_calls"] == 0
 
 
 def test_who_is_asked_again_is_waited_for_though_enough_others_are_done(alice, council, provider):

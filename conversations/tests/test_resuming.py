@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from django.db import connection
 from django.utils.html import strip_tags
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from conversations import asking, results, tasks
 from conversations.tests.worker import carry_out, job, work
@@ -148,6 +150,34 @@ def test_a_worker_that_hands_over_says_what_it_stopped_and_nothing_is_unknown(tu
     found = carry_out(turn)
     assert found.status == "complete"
     assert not Call.objects.filter(outcome="unknown").exists()
+
+
+def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provider):
+    """As when many workers are replaced one after another, and each passes it on to one that is to go as well."""
+    provider.script({"kind": "answer"}, fault="hang", times=3 * claiming.ATTEMPTS)
+
+    def handed_over():
+        sent, (before,) = len(asked(provider)), list(waiting())
+
+        async def stopped():
+            begun = asyncio.create_task(tasks.deliberate_job(**before.args))
+            while len(await asyncio.to_thread(asked, provider)) < sent + 3:
+                await asyncio.sleep(0.02)
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
+
+        with connection.cursor() as cursor:  # its row is gone with its end
+            cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s", [before.pk])
+        work(stopped)
+
+    def waiting():
+        return ProcrastinateJob.objects.filter(args__deliberation_id=str(turn.deliberation_id))
+
+    for _ in range(claiming.ATTEMPTS):
+        handed_over()
+    (last,) = waiting()
+    work(lambda: tasks.deliberate_job(**last.args))
+    assert Deliberation.objects.get().status == "complete"
 
 
 def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provider):

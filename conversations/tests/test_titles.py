@@ -1,10 +1,13 @@
 """What a conversation is called."""
 
 import pytest
+from asgiref.sync import async_to_sync
 
-from conversations import asking, titles
+from conversations import asking, tasks, titles
+from conversations.live import Live
 from conversations.models import Conversation
 from conversations.tests.worker import carry_out
+from council import claiming
 from council.models import Call, Deliberation
 
 
@@ -29,6 +32,30 @@ def test_it_keeps_the_questions_start_where_a_title_fails_and_nothing_else_is_lo
     provider.script({"kind": "title"}, fault="refuse_auth")
     assert carry_out(asking.ask(alice, "Should we move our pipeline?", council)).status == "complete"
     assert Conversation.objects.get().title == "Should we move our pipeline?"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before it asks", "while it asks"])
+def test_a_worker_that_was_replaced_writes_none(alice, council, provider, monkeypatch, when):
+    """And asks for none where it can be known: the one that has taken over does."""
+    turn = asking.ask(alice, "Should we move our pipeline?", council)
+
+    async def take_over(*_):
+        await tasks.in_thread(claiming.claim, turn.deliberation_id)
+        return "Outbox or Kafka"
+
+    async def play():
+        async with tasks.lifespan():
+            claim = await tasks.in_thread(claiming.claim, turn.deliberation_id)
+            if when == "while it asks":
+                monkeypatch.setattr(titles, "suggest", take_over)
+            else:
+                await take_over()
+            await tasks._title(claim, Live(turn.conversation_id, claim))
+
+    async_to_sync(play)()
+    assert not Call.objects.filter(purpose="title").exists()
+    assert not Conversation.objects.get().titled
 
 
 @pytest.mark.django_db(transaction=True)

@@ -114,7 +114,7 @@ class NotTheProtocol(ProviderError):
 
 
 class HungUp(ProviderError):
-    """The provider closed the connection without an answer."""
+    """The provider closed the connection without an answer. Whether it carried it out, and bills it, is unknown."""
 
     retry = fault = True
 

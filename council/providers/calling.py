@@ -226,7 +226,10 @@ def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, trie
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:
-    """Take the pieces in. Raises TimeoutError after a silence that is too long, with words in the attempt."""
+    """Take the pieces in. Raises TimeoutError after a silence that is too long, with words in the attempt.
+
+    Once the reply has said that it is finished, all of it is there; what may be lost after that is its usage.
+    """
     try:
         async with asyncio.timeout(deadlines.first_token) as patience:
             sitter = _Patience(patience, deadlines.between_tokens)
@@ -247,7 +250,12 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                         break
             finally:
                 sitter.leave()
+    except errors.BrokeOff:
+        if attempt.finish is None:
+            raise
     except TimeoutError:
+        if attempt.finish is not None:
+            return
         attempt.error = (
             f"The model gave no sign of life for {deadlines.first_token:.0f} seconds."
             if attempt.first_token is None

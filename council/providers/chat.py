@@ -6,6 +6,7 @@ The connections are `connecting`'s, and what an answer means that is none is sai
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from council.core import errors
 from council.core.values import Outcome, Request, clean
 from council.providers import failures, sse
 from council.providers.thinking import InlineThinking
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 SECRET_CHARACTERS = 8
@@ -113,16 +116,16 @@ async def stream(
 ) -> AsyncGenerator[Piece, None]:
     """Send the request and yield the reply as it comes; to connect may take `connect` seconds.
 
-    Raises a ProviderError, never anything of httpx.
+    Raises a ProviderError and nothing else.
     """
     begun = False
     try:
         async with aclosing(await _send(transport, endpoint, request, connect)) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
-                raise await failures.read(response, with_schema=request.schema is not None)
+                raise await failures.read(response, with_schema=request.schema is not None)  # noqa: TRY301  # goes on below
             if "text/event-stream" not in response.headers.get("content-type", ""):
-                raise errors.NotTheProtocol
+                raise errors.NotTheProtocol  # noqa: TRY301  # goes on below
             events = sse.events(response.aiter_bytes() if "content-encoding" in response.headers else _chunks(response))
             inline = InlineThinking()
             async for data in events:
@@ -141,6 +144,12 @@ async def stream(
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
         raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
+    except errors.ProviderError:
+        raise
+    except Exception as error:
+        # Whatever nobody has thought of: one provider's odd reply is never the end of the other members' answers.
+        logger.exception("What %s sent could not be read", endpoint.model_id)
+        raise errors.NotTheProtocol("What came back cannot be read. The log of this site says more.") from error
 
 
 async def _send(

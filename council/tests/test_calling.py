@@ -149,6 +149,7 @@ class TestEveryFault:
         attempt, observer = await call(fake.url)
         assert attempt.outcome is Outcome.COMPLETE
         assert "closed the connection without an answer" in observer.attempts[0].error
+        assert "bills it, is unknown" in observer.attempts[0].error
 
     @pytest.mark.parametrize("name", ["prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"])
     async def test_a_strange_ballot_is_an_answer_like_any_other(self, fake, name):
@@ -291,6 +292,24 @@ class TestTheSchema:
         attempt, _ = await call(fake.url, self.request)
         assert set(json.loads(attempt.text)) == {"critique", "reason"}
         assert len(fake.requests()) == 1
+
+
+class TestTheEnd:
+    last = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": "stop"}]}
+
+    @pytest.mark.parametrize("after", [b"", b"data: [DONE]\n\n"])
+    async def test_what_said_that_it_is_finished_is_complete_though_the_line_breaks_then(self, fake, after):
+        """It was paid for; to be asked again, or in its place, would be paid for twice."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n"
+        fake.script(raw=[[0, head + b"data: " + json.dumps(self.last).encode() + b"\n\n" + after]], bare=True)
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
+        assert attempt.fault is False
+
+    async def test_or_nothing_more_comes(self, fake):
+        fake.script(events=[[0, self.last], [3, "[DONE]"]])
+        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 0.1, 10))
+        assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
 
 
 async def test_where_there_is_nowhere_to_send_it_the_call_says_so(hasty):

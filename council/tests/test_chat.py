@@ -334,6 +334,7 @@ class TestWhatAStatusMeans:
             ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
             ("", None),
             ("soon", None),
+            ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", None),
             ("nan", None),
         ],
     )

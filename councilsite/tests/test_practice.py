@@ -72,6 +72,23 @@ async def test_many_who_ask_at_once_share_one_on_loopback(server):
         assert ipaddress.ip_address(connection.laddr.ip).is_loopback
 
 
+async def test_they_may_ask_from_more_than_one_loop(server):
+    """A worker's, and that of an administrator who tries it from a page."""
+    beside = asyncio.to_thread(lambda: asyncio.run(server.address()))
+    addresses = await asyncio.gather(server.address(), server.address(), beside, server.address())
+    assert len(set(addresses)) == 1
+
+
+async def test_it_is_stopped_while_it_starts(server):
+    starting = asyncio.create_task(server.address())
+    while not server._child:
+        await asyncio.sleep(0.01)
+    await server.stop()
+    with pytest.raises(practice.PracticeUnavailable, match="did not start"):
+        await starting
+    assert server._child is None
+
+
 async def test_one_that_died_is_replaced_when_it_is_needed(server):
     await server.address()
     dead = child(server)
