@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from conversations import markdown
 from conversations.cards import KEPT, CardView, SeatView, outcome_word
@@ -198,8 +199,18 @@ def _late(offer: Offer) -> str:
     if not who:
         return ""
     if offer.reviews:
-        return _("Written before this review came: %(who)s.") % {"who": who}
-    return _("Written before this answer came: %(who)s.") % {"who": who}
+        words = ngettext(
+            "Written without the review of %(who)s, which came later.",
+            "Written without the reviews of %(who)s, which came later.",
+            len(offer.late),
+        )
+    else:
+        words = ngettext(
+            "Written without the answer of %(who)s, which came later.",
+            "Written without the answers of %(who)s, which came later.",
+            len(offer.late),
+        )
+    return words % {"who": who}
 
 
 @lru_cache(maxsize=KEPT)

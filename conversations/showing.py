@@ -100,7 +100,7 @@ class TurnView:
 
     @property
     def unpriced(self) -> list[SeatView]:
-        """Seats whose models were used and have no price: what they cost is not in the cost."""
+        """Seats whose models were used, and of which nobody knows what that cost: it is not in the cost."""
         cards = [*self.answers, *self.reviews, *([self.synthesis] if self.synthesis else [])]
         used = [each.seat for each in cards if not each.growing and each.tokens and each.cost is None]
         return list(dict.fromkeys(used))

@@ -227,9 +227,9 @@ def test_the_page_says_whose_price_is_not_in_the_cost(alice, council, provider, 
         page = client.get(f"/c/{found.scope}/").content.decode()
         return " ".join(strip_tags(page[page.index('class="verdict"') :]).split())
 
-    assert "no price" not in verdict()
+    assert "not known" not in verdict()
     LanguageModel.objects.filter(slug__in=("test-1", "test-3")).update(input_price=None)
-    assert "without B, the chairman: no price" in verdict()
+    assert "without B, the chairman: cost not known" in verdict()
 
 
 def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council, provider, monkeypatch):

@@ -59,7 +59,7 @@ def test_a_member_whose_model_failed_is_answered_for_by_the_first_that_can(alice
     answer = found.answers.get(seat=1)
     assert (answer.outcome, answer.stand_in, answer.error) == ("complete", 0, "")
     assert sorted(asked(provider)) == ["spare", "test-0", "test-1", "test-2"]
-    assert "The model of this seat failed; Spare wrote this in its place." in shown(client, alice, found)
+    assert "Model 1 failed; Spare wrote this in its place." in shown(client, alice, found)
     said = results.as_json(found)
     assert [(each["model"], each["stand_in"]) for each in said["answers"]] == [
         ("Model 0", ""),
@@ -99,7 +99,7 @@ def test_the_chairman_has_deputies_of_its_own(alice, council, provider, client):
     assert asked(provider, "synthesis") == ["test-3", "deputy"]
     page = shown(client, alice, found)
     assert "written by AI, Deputy" in page
-    assert "The model of this seat failed; Deputy wrote this in its place." in page
+    assert "Model 3 failed; Deputy wrote this in its place." in page
 
 
 def test_a_reviewer_is_stood_in_for_and_stays_anonymous(alice, council, provider):

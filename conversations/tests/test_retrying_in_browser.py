@@ -37,7 +37,8 @@ def test_it_tries_an_answer_again_and_then_what_was_written_before_it(site, visi
     same(page, fresh)
     same(second, fresh)
     second.evaluate("document.querySelectorAll('.evidence details').forEach(each => { each.open = true; })")
-    assert second.get_by_text("Written before this answer came: B.").count() == 3  # A, C and the chairman
+    # A, C and the chairman
+    assert second.get_by_text("Written without the answer of B, which came later.").count() == 3
     for seat, name in enumerate(("Review again Model 0", "Retry Model 1", "Review again Model 2")):
         second.get_by_role("button", name=name).click()
         expect(second.locator(f"[id$='-reviewing-{seat}'] [data-retry]")).to_have_count(0)

@@ -13,6 +13,9 @@ from django.utils.translation import gettext_lazy, ngettext
 from council.admin.parts import ReadOnly, dollars
 from council.models import Call, Deliberation, LanguageModel
 
+NONE = "-"
+"""For what there is not, as the admin says it in lists; on the page of a row it would write "None"."""
+
 
 @admin.register(Deliberation)
 class DeliberationAdmin(ReadOnly):
@@ -54,14 +57,14 @@ class DeliberationAdmin(ReadOnly):
         return request.user.has_perm("council.change_deliberation")
 
     @admin.display(description=gettext_lazy("seconds"))
-    def seconds(self, deliberation: Deliberation) -> str | None:
+    def seconds(self, deliberation: Deliberation) -> str:
         """From the question to the end."""
-        return None if deliberation.elapsed is None else f"{deliberation.elapsed.total_seconds():.1f}"
+        return NONE if deliberation.elapsed is None else f"{deliberation.elapsed.total_seconds():.1f}"
 
     @admin.display(description=gettext_lazy("cost"), ordering="spent")
-    def cost(self, deliberation: Any) -> str | None:
+    def cost(self, deliberation: Any) -> str:
         """Of all its calls so far, as far as prices are known."""
-        return dollars(deliberation.spent)
+        return dollars(deliberation.spent) or NONE
 
     @admin.action(description=gettext_lazy("Stop"), permissions=["stop"])
     def stop(self, request: HttpRequest, queryset: QuerySet[Deliberation]) -> None:
@@ -100,15 +103,14 @@ class CallAdmin(ReadOnly):
         "purpose",
         "model_name",
         "provider_name",
-        "state",
-        "outcome",
+        "result",
+        "error",
+        "seconds",
+        "spent",
         "waited",
         "first_after",
-        "seconds",
         "input_tokens",
         "output_tokens",
-        "spent",
-        "error",
     )
     list_filter = ("state", "outcome", "purpose", "language_model__provider", ModelFilter, "queued")
     search_fields = ("model_name", "provider_name", "error", "generation")
@@ -136,22 +138,27 @@ class CallAdmin(ReadOnly):
         "fault",
     )
 
+    @admin.display(description=gettext_lazy("outcome"), ordering="outcome")
+    def result(self, call: Call) -> str:
+        """How it ended; until then, how far it is."""
+        return call.outcome or str(call.get_state_display())
+
     @admin.display(description=gettext_lazy("waited"), ordering=F("sent") - F("queued"))
-    def waited(self, call: Call) -> str | None:
-        """Seconds until it was sent: for its turn, or for another attempt. Empty: it never was."""
-        return f"{(call.sent - call.queued).total_seconds():.1f}" if call.sent else None
+    def waited(self, call: Call) -> str:
+        """Seconds until it was sent: for its turn, or for another attempt. Nothing: it never was."""
+        return f"{(call.sent - call.queued).total_seconds():.1f}" if call.sent else NONE
 
     @admin.display(description=gettext_lazy("first token"), ordering=F("first_token") - F("sent"))
-    def first_after(self, call: Call) -> str | None:
+    def first_after(self, call: Call) -> str:
         """Seconds until the first sign of life."""
-        return f"{(call.first_token - call.sent).total_seconds():.1f}" if call.first_token and call.sent else None
+        return f"{(call.first_token - call.sent).total_seconds():.1f}" if call.first_token and call.sent else NONE
 
     @admin.display(description=gettext_lazy("seconds"), ordering=F("ended") - F("sent"))
-    def seconds(self, call: Call) -> str | None:
+    def seconds(self, call: Call) -> str:
         """How long it took in all."""
-        return f"{(call.ended - call.sent).total_seconds():.1f}" if call.ended and call.sent else None
+        return f"{(call.ended - call.sent).total_seconds():.1f}" if call.ended and call.sent else NONE
 
     @admin.display(description=gettext_lazy("cost"), ordering="cost")
-    def spent(self, call: Call) -> str | None:
+    def spent(self, call: Call) -> str:
         """In dollars."""
-        return dollars(call.cost)
+        return dollars(call.cost) or NONE

@@ -17,7 +17,7 @@ rest = pytest.mark.faults
 FIRST = {"kind": "answer", "model": "m0"}
 LAST = {"kind": "answer", "model": "m2"}
 LEFT_ALONE = "failed too often just now and is left alone for a moment"
-IN_ITS_PLACE = "The model of this seat failed; {} wrote this in its place."
+IN_ITS_PLACE = "failed; {} wrote this in its place."
 NOT_WAITED_FOR = "Enough others were done; the council did not wait any longer."
 LONG = {"first_token_seconds": 120, "between_tokens_seconds": 120, "call_seconds": 240}
 """Deadlines of models that will not be what ends a call here."""
@@ -242,7 +242,7 @@ def test_a_slow_member_is_not_waited_for_and_a_late_answer_is_read_once_somebody
     assert not asked(scene, "ballot", "m2")
     page.try_again("answering:2")
     page.ends()
-    assert page.shows("Written before this answer came: C.")
+    assert page.shows("Written without the answer of C, which came later.")
     late = ["reviewing:0", "reviewing:1", "reviewing:2", "synthesising:-1"]
     assert page.offered() == set(late)
     for slot in late:
@@ -250,7 +250,7 @@ def test_a_slow_member_is_not_waited_for_and_a_late_answer_is_read_once_somebody
         page.ends()
         assert slot not in page.offered()
     assert page.deliberation()["status"] == "complete"
-    assert not page.shows("Written before")
+    assert not page.shows("Written without")
     assert [len(asked(scene, "ballot", f"m{each}")) for each in range(3)] == [2, 2, 1]
     assert [len(asked(scene, kind)) for kind in ("answer", "synthesis")] == [4, 2]
 
