@@ -105,18 +105,22 @@ def test_a_worker_killed_while_they_write(scene, stage):
 
 @pytest.mark.faults
 def test_a_worker_killed_again_and_again_ends_as_failed_with_all_that_came(scene):
-    """A job that is poison: whoever takes it dies."""
-    scene.provider.script({"kind": "ballot"}, fault="hang", n=3)
+    """A job that is poison: whoever takes it dies.
+
+    What was lost twice is not sent a third time, so the third of them goes on to the next stage, and dies there.
+    """
+    for kind in ("ballot", "synthesis"):
+        scene.provider.script({"kind": kind}, fault="hang", n=3)
     page = scene.asked()
-    for attempt in (1, 2, 3):
-        wait_until(lambda attempt=attempt: len(last(scene, "reviewing")) >= 3 * attempt, words=scene.site.said)
+    for stage, requests in (("reviewing", 3), ("reviewing", 6), ("synthesising", 1)):
+        wait_until(lambda at=stage, count=requests: len(last(scene, at)) >= count, words=scene.site.said)
         scene.fresh()
     ended = page.ends()
     assert ended["status"] == "failed"
     assert page.shows("three times")
     answers = scene.site.rows("SELECT outcome FROM council_answer WHERE deliberation_id = %s", ended["id"])
     assert [each["outcome"] for each in answers] == ["complete"] * 3
-    assert len(last(scene, "answering")) == 3
+    assert [len(last(scene, stage)) for stage in KINDS] == [3, 6, 1]
 
 
 @pytest.mark.faults
