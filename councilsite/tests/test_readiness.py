@@ -73,8 +73,9 @@ def test_without_its_database_it_says_so_of_each_part_that_needs_it(worker, monk
     def away(*_):
         raise OperationalError("the connection is lost")
 
-    monkeypatch.setattr(CursorWrapper, "execute", away)
-    status, said = asyncio.run(get())
+    with monkeypatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", away)
+        status, said = asyncio.run(get())
     assert status == 503
     assert said == ALL_THERE.replace("ok", "no answer", len(PARTS) - 1)
 
