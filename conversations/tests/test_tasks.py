@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
+from prometheus_client import REGISTRY
 
 from bench.provider import Provider
 from conversations import asking, changes, deleting, live, results, tasks
@@ -29,6 +30,7 @@ from council.threads import Threads, in_thread
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE = 20
+REPLACED = "council_workers_replaced_total"
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +218,20 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
             write()
         assert everything() == before
     assert not old.taught
+
+
+def test_a_worker_that_is_replaced_stops_and_that_is_counted(alice, council, provider):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    turn, before = asking.ask(alice, "What now?", council), REGISTRY.get_sample_value(REPLACED)
+
+    async def replace():
+        while len(await asyncio.to_thread(kinds, provider)) < 3:
+            await asyncio.sleep(0.02)
+        await tasks.in_thread(record.claim, turn.deliberation_id)
+
+    work(lambda: tasks.deliberate_job(str(turn.deliberation_id), str(turn.conversation_id)), replace)
+    assert (Deliberation.objects.get().status, Deliberation.objects.get().attempt) == ("running", 2)
+    assert REGISTRY.get_sample_value(REPLACED) == before + 1
 
 
 def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):
