@@ -224,6 +224,7 @@ def test_without_any_answer_it_failed_and_the_question_is_kept(scene):
     page = scene.asked()
     ended = page.ends()
     assert ended["status"] == "failed"
+    assert page.shows("No member answered.")
     assert page.shows(ended["plan"]["question"])
     assert not asked_of(scene, kind="synthesis")
 
