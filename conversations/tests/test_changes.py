@@ -172,6 +172,26 @@ def test_what_is_heard_twice_is_shown_once(turn, told):
     assert len(consumer.sent) == 1
 
 
+def test_text_that_comes_after_what_is_newer_is_not_shown(turn, told):
+    consumer = page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await begin(shown)
+        shown.grew(SimpleNamespace(slot=Slot(Stage.ANSWERING, 0)), "on its way")
+        await shown._show()
+        late = told[-1]
+        await happens(shown, answered(0))
+        await consumer.changed(told[-1])
+        known = consumer.known
+        await consumer.frame(late)
+        assert consumer.known == known
+
+    async_to_sync(play)()
+    assert "the answer of 0" in consumer.sent[-1]
+    assert "on its way" not in consumer.sent[-1]
+
+
 @pytest.mark.parametrize("lacking", ["a change before it", "the stage before it", "the right", "everything"])
 def test_whoever_lacks_something_reads_the_rows(turn, told, monkeypatch, lacking):
     seen, consumer = reads(monkeypatch), page(turn)

@@ -1,12 +1,16 @@
 """Who may write a deliberation: a worker that was replaced may not, and what was begun too often is ended."""
 
+import asyncio
+
 import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
-from conversations import asking
+from conversations import asking, tasks
 from conversations.tests import database
+from conversations.tests.worker import job, kinds, work
 from council import claiming, plans, record
 from council.call_rows import CallEnd, NewCall, learn
 from council.core import values
@@ -17,6 +21,8 @@ from council.models import Answer, Call, Deliberation, LanguageModel
 from council.providers.calling import Attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+REPLACED = "council_workers_replaced_total"
 
 
 def test_a_worker_that_was_replaced_writes_nothing(alice, council):
@@ -44,6 +50,20 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
             write()
         assert everything() == before
     assert not old.taught
+
+
+def test_a_worker_that_is_replaced_stops_and_that_is_counted(alice, council, provider):
+    provider.configure(tokens=2000, tokens_per_second=50)
+    turn, before = asking.ask(alice, "What now?", council), REGISTRY.get_sample_value(REPLACED)
+
+    async def replace():
+        while len(await asyncio.to_thread(kinds, provider)) < 3:
+            await asyncio.sleep(0.02)
+        await tasks.in_thread(claiming.claim, turn.deliberation_id)
+
+    work(lambda: job(turn), replace)
+    assert (Deliberation.objects.get().status, Deliberation.objects.get().attempt) == ("running", 2)
+    assert REGISTRY.get_sample_value(REPLACED) == before + 1
 
 
 def test_what_an_earlier_attempt_had_begun_begins_afresh(alice, council):

@@ -16,7 +16,7 @@ from conversations.tests.worker import carry_out
 from council import plans
 from council.core.events import StageStarted, StandInAsked
 from council.core.values import CHAIRMAN, Plan, Slot, Stage
-from council.models import Breaker, Call, CallPolicy, Deliberation, Fallback, LanguageModel
+from council.models import Breaker, Call, CallPolicy, Council, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
 from council.record import Recorder
 from council.tests import making
@@ -89,6 +89,15 @@ def test_where_all_fail_it_says_so_of_each(alice, council, provider):
     assert (answer.outcome, answer.stand_in) == ("failed", None)
     assert "Spare was asked in its place and failed as well" in answer.error
     assert "Last was asked in its place and failed as well" in answer.error
+
+
+def test_none_is_asked_where_a_model_is_not_waited_for(alice, council, provider):
+    Council.objects.update(quorum=2, grace_seconds=0)
+    provider.script({"model": "test-1", "kind": "answer"}, fault="no_headers")
+    answer = carry_out(asking.ask(alice, "What now?", Council.objects.get())).answers.get(seat=1)
+    assert (answer.outcome, answer.stand_in) == ("timed_out", None)
+    assert answer.error == "Enough others were done; the council did not wait any longer."
+    assert sorted(asked(provider)) == ["test-0", "test-1", "test-2"]
 
 
 def test_the_chairman_has_deputies_of_its_own(alice, council, provider, client):

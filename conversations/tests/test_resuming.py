@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from conversations import asking, results, tasks
+from conversations import asking, results, retrying, tasks
 from conversations.tests.worker import carry_out, job, work
 from council import claiming, measuring, plans, record
 from council.call_rows import NewCall
@@ -128,6 +128,25 @@ def test_silence_and_a_lost_worker_count_together(turn, provider):
     assert found.status == "partial"
     assert asked(provider).count("test-1") == 1
     assert results.as_json(found)["unknown_calls"] == 2
+
+
+def test_a_worker_that_is_lost_after_a_silence_makes_it_two(turn, provider):
+    killed(turn, 1)
+    silence = {"state": "ended", "outcome": "timed_out", "error": "The model gave no sign of life for 60 seconds."}
+    Call.objects.update(**silence)
+    killed(turn, 1)
+    found = carry_out(turn)
+    assert found.status == "partial"
+    assert asked(provider) == ["test-0", "test-2"]
+
+
+def test_whoever_tries_it_again_by_hand_has_what_was_lost_twice_sent_once_more(turn, provider):
+    killed(turn, 1)
+    killed(turn, 1)
+    carry_out(turn)
+    retrying.retry(turn.conversation, "answering:1")
+    assert carry_out(turn).answers.get(seat=1).outcome == "complete"
+    assert asked(provider) == ["test-0", "test-1", "test-2"]
 
 
 def with_patience(plan, seconds):

@@ -128,7 +128,10 @@ class TestItOpens:
         fake.script({"model": model.model_id}, fault="unavailable")
         ask(model, 5)
         assert state() == "open"
-        assert ask(rosters.model(model.provider, "beta"))[0].outcome is Outcome.COMPLETE
+        other = rosters.model(model.provider, "beta")
+        fake.script({"model": other.model_id}, fault="unavailable", times=1)
+        # The first failure of its own, and not the sixth.
+        assert [each.outcome for each in ask(other, 2)] == [Outcome.FAILED, Outcome.COMPLETE]
 
 
 class TestOnceItIsOpen:

@@ -342,6 +342,11 @@ class TestDeadlines:
         attempt, _ = await call(fake.url, deadlines=Deadlines(0.1, 10, 10))
         assert attempt.outcome is Outcome.TIMED_OUT
 
+    async def test_neither_are_events_without_a_word(self, fake):
+        fake.script(events=[[0.03, {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]] * 30)
+        attempt, _ = await call(fake.url, deadlines=Deadlines(0.1, 10, 10))
+        assert attempt.outcome is Outcome.TIMED_OUT
+
     async def test_a_byte_now_and_then_is_none_either(self, fake):
         fake.script(fault="slow_tokens", n=0.02)
         attempt, _ = await call(fake.url, deadlines=Deadlines(0.2, 10, 10))

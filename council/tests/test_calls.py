@@ -11,6 +11,7 @@ from council.core.values import Outcome, Request, Slot, Stage
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
 from council.tests.making import until
+from council.threads import in_thread
 from governance import rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,6 +104,22 @@ def test_what_never_began_used_nothing(model, fake):
     call = Call.objects.get()
     assert (call.outcome, call.cost, call.first_token) == ("failed", None, None)
     assert "It says: Incorrect API key provided." in call.error == reply.error
+
+
+def test_its_row_is_there_before_anything_is_sent(model, fake):
+    fake.script(fault="no_headers")
+
+    async def look():
+        async with calls.connections():
+            snapshot = plans.snapshot(model)
+            task = asyncio.create_task(calls.ask_model(snapshot, 1.0, LONG, purpose=Call.Purpose.ANSWER))
+            await until(fake.requests)
+            found = await in_thread(lambda: list(Call.objects.values_list("state", "fence", "ended")))
+            task.cancel()
+            await asyncio.wait([task])
+            return found
+
+    assert async_to_sync(look)() == [("sent", 0, None)]
 
 
 def test_each_attempt_has_its_row(model, fake):

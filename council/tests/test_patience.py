@@ -78,9 +78,10 @@ async def test_an_answer_that_failed_is_none_of_a_quorum():
             gave_up.set()
             return Reply("", Outcome.FAILED, "It is down.")
         if slot == Slot(Stage.ANSWERING, 2):
-            await gave_up.wait()
-            for _ in range(20):
-                await asyncio.sleep(0)
+            async with patience.limit():
+                await gave_up.wait()
+                for _ in range(20):
+                    await asyncio.sleep(0)
         return await asked(slot, prompt, patience)
 
     council.ask = ask

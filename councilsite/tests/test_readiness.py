@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from channels.testing import HttpCommunicator
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.recorder import MigrationRecorder
 from procrastinate.contrib.django.models import ProcrastinateWorker
 
@@ -66,6 +67,28 @@ def test_with_a_migration_that_is_not_applied_it_is_not_ready(worker):
         newest.save(force_insert=True)
     assert status == 503
     assert "migrations: not all are applied\n" in said
+
+
+def test_without_its_database_it_says_so_of_each_part_that_needs_it(worker, monkeypatch):
+    def away(*_):
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", away)
+        status, said = asyncio.run(get())
+    assert status == 503
+    assert said == ALL_THERE.replace("ok", "no answer", len(PARTS) - 1)
+
+
+def test_without_the_tables_of_the_queue_it_is_not_ready(worker):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE procrastinate_jobs RENAME TO elsewhere")
+        try:
+            status, said = asyncio.run(get())
+        finally:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO procrastinate_jobs")
+    assert status == 503
+    assert said == ALL_THERE.replace("queue: ok", "queue: no answer")
 
 
 def test_with_the_tables_of_a_later_release_it_is_ready(worker):

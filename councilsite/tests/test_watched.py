@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
 from conversations.tests.database import environment
-from council.models import Call, Deliberation, Provider
+from council.models import Breaker, Call, Deliberation, Provider
+from council.tests import rosters
 from councilsite.tests import test_apart
 from councilsite.tests.processes import PATIENCE, Program, free_port
 from councilsite.tests.test_apart import (
@@ -123,6 +124,9 @@ def test_one_id_leads_from_the_request_through_its_job_to_its_calls(site, provid
 
 def test_figures_are_scraped_from_worker_and_web_server(site, provider, valkey):
     provider.script({"model": "test-1"}, fault="refuse_auth")
+    provider.script({"model": "test-2", "kind": "answer"}, fault="server_error", times=1)
+    spare = rosters.model(Provider.objects.get(), "spare")
+    Breaker.objects.create(language_model=spare, state="open")
     ports = {"web": str(free_port()), "worker": str(free_port())}
     apart = site(valkey, METRICS_PORT=ports["web"])
     with alice(apart) as browser:
@@ -136,6 +140,8 @@ def test_figures_are_scraped_from_worker_and_web_server(site, provider, valkey):
     assert before["council_deliberations_unfinished", "queued"] == 1
     assert before["council_oldest_unfinished_seconds",] > 0
     assert before["council_sockets",] == 1
+    assert before["council_database_connections", "open"] >= 1
+    assert before["council_breaker", spare.name, "Test", "open"] == 1
     assert (before["council_ready", "worker"], before["council_ready", "channel layer"]) == (0, 1)
     wait_until(lambda: scraped(ports["web"])["council_sockets",] == 0)
     worked = scraped(ports["worker"])
@@ -147,6 +153,7 @@ def test_figures_are_scraped_from_worker_and_web_server(site, provider, valkey):
     assert worked["council_first_token_seconds_count", "Model 0", "Test"] == 2
     used = Call.objects.filter(model_name="Model 0", deliberation__isnull=False).values_list("output_tokens", flat=True)
     assert worked["council_tokens_total", "output", "Model 0", "Test"] == sum(used)
+    assert worked["council_call_retries_total",] == 1
     assert worked["council_ready", "worker"] == 1
 
 

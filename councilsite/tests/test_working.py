@@ -1,8 +1,11 @@
 import asyncio
+import contextlib
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from procrastinate.contrib.django.models import ProcrastinateWorker
+from procrastinate.exceptions import ConnectorException
 
 from councilsite import working
 
@@ -28,3 +31,27 @@ def test_a_worker_that_is_stopped_at_any_moment_ends_and_leaves_no_row():
     deaf = [moment for moment in range(100) if not async_to_sync(start_and_stop)(moment)]
     assert not deaf
     assert not ProcrastinateWorker.objects.exclude(pk__in=before).exists()
+
+
+@pytest.mark.parametrize("lost", [ConnectorException(), psycopg.OperationalError(), ConnectionRefusedError(), None])
+async def test_a_worker_that_lost_the_database_or_stopped_by_itself_begins_again(monkeypatch, lost):
+    begun, again = [], asyncio.Event()
+
+    async def once(*given):
+        begun.append(given)
+        if len(begun) == 1:
+            if lost:
+                raise lost
+            return
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(working, "_work", once)
+    monkeypatch.setattr(working, "RETRY", 0)
+    monkeypatch.setattr(working.tasks, "lifespan", contextlib.nullcontext)
+    worker = asyncio.create_task(working.work(7, 0.1))
+    await asyncio.wait([worker, asyncio.create_task(again.wait())], timeout=PATIENCE, return_when="FIRST_COMPLETED")
+    assert not worker.done()
+    worker.cancel()
+    await asyncio.wait([worker])
+    assert begun == [(7, 0.1)] * 2

@@ -29,6 +29,12 @@ def answer_of(scene: Scene, page: Page, seat: int = 0) -> dict:
     )[0]
 
 
+def review_of(scene: Scene, page: Page, seat: int = 0) -> dict:
+    return scene.site.rows(
+        "SELECT * FROM council_review WHERE deliberation_id = %s AND seat = %s", page.deliberation()["id"], seat
+    )[0]
+
+
 def asked_of(scene: Scene, **match) -> list[dict]:
     """The requests that fit."""
     said = [{"kind": each["kind"], "model": each["body"].get("model")} for each in scene.provider.requests()]
@@ -199,6 +205,8 @@ def test_a_line_that_dies_while_they_write_costs_no_more_than_the_rest_of_it(sce
     scene.site.to_provider.hole()
     ended = page.ends()
     assert ended["status"] in {"partial", "failed"}
+    answers = [answer_of(scene, page, seat) for seat in range(3)]
+    assert any(each["outcome"] == "truncated" and each["text"].strip() for each in answers)
 
 
 @pytest.mark.faults
@@ -216,6 +224,7 @@ def test_without_any_answer_it_failed_and_the_question_is_kept(scene):
     page = scene.asked()
     ended = page.ends()
     assert ended["status"] == "failed"
+    assert page.shows("No member answered.")
     assert page.shows(ended["plan"]["question"])
     assert not asked_of(scene, kind="synthesis")
 
@@ -226,17 +235,18 @@ def test_without_a_chairman_the_answers_and_reviews_stay(scene):
     page = scene.asked()
     assert page.ends()["status"] == "partial"
     assert answer_of(scene, page)["outcome"] == "complete"
+    assert [review_of(scene, page, seat)["outcome"] for seat in range(3)] == ["complete"] * 3
     assert page.shows("chairman")
 
 
-BALLOTS = [
-    "prose_ballot",
-    "duplicate_ballot",
-    "unknown_label_ballot",
-    "abstain_ballot",
-    "broken_ballot",
-    "reject_schema",
-]
+BALLOTS = {
+    "prose_ballot": "abstained",
+    "duplicate_ballot": "invalid",
+    "unknown_label_ballot": "invalid",
+    "abstain_ballot": "abstained",
+    "broken_ballot": "repaired",
+    "reject_schema": "valid",
+}
 
 
 @pytest.mark.parametrize("name", BALLOTS)
@@ -245,3 +255,4 @@ def test_a_ballot_that_is_none_never_ends_a_deliberation(scene, name):
     scene.provider.script({"kind": "ballot", "model": "m0"}, fault=name)
     page = scene.asked()
     assert page.ends()["status"] in {"complete", "partial"}
+    assert review_of(scene, page)["ballot_state"] == BALLOTS[name]
