@@ -4,6 +4,7 @@ The way is free where the provider has no limit and the model's breaker is close
 says so itself. Else the attempt first asks the breaker (`breakers`) and waits for a place (`places`).
 """
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,8 +63,13 @@ class Rows:
         self.heard = heard
 
     async def sending(self, call: NewCall) -> SentCall:
-        """Write the row."""
-        return await in_thread(call_rows.send, call, self.deliberation_id, self.fence)
+        """Write the row. Where nobody waits for it any more by then, it says that the call was never sent."""
+        writing = asyncio.ensure_future(in_thread(call_rows.send, call, self.deliberation_id, self.fence))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await in_thread(call_rows.end, call_rows.never_sent(await writing))
+            raise
 
     def grew(self, call: NewCall, text: str) -> None:
         """Nobody looks."""

@@ -48,6 +48,30 @@ def test_a_call_is_a_row_with_its_times_and_its_usage(model, fake):
     assert not call.estimated
 
 
+def test_a_call_that_is_stopped_while_its_row_is_written_was_never_sent(model, fake, monkeypatch):
+    send = call_rows.send
+
+    async def one():
+        asking = []
+
+        def late(*given):
+            written = send(*given)
+            asking[0].get_loop().call_soon_threadsafe(asking[0].cancel)
+            return written
+
+        monkeypatch.setattr(call_rows, "send", late)
+        async with calls.connections():
+            asked = calls.ask_model(plans.snapshot(model), 0.4, LONG, purpose=Call.Purpose.TITLE)
+            asking.append(asyncio.create_task(asked))
+            await asyncio.wait(asking)
+            assert asking[0].cancelled()
+
+    async_to_sync(one)()
+    call = Call.objects.get()
+    assert (call.state, call.outcome, call.sent) == ("ended", "cancelled", None)
+    assert not fake.requests()
+
+
 def test_the_cost_is_computed_from_the_prices_and_rounded_up(model):
     assert ask(model).usage.cost == 266 * 1 + 20 * 2
     cheap = plans.snapshot(model)._replace(input_price=1, output_price=1)
