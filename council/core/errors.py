@@ -39,6 +39,9 @@ class ProviderError(CouncilError):
     sent = True
     """Whether the request may have gone out."""
 
+    unknown = False
+    """Whether it may have been carried out all the same: then it is sent again as often as after a silence, no more."""
+
 
 class Unreachable(ProviderError):
     """The provider cannot be reached. Check its base address, and that it is up."""
@@ -116,7 +119,7 @@ class NotTheProtocol(ProviderError):
 class HungUp(ProviderError):
     """The provider closed the connection without an answer. Whether it carried it out, and bills it, is unknown."""
 
-    retry = fault = True
+    retry = fault = unknown = True
 
 
 class BrokeOff(ProviderError):

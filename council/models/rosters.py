@@ -113,12 +113,18 @@ class LanguageModel(models.Model):
     )
     effort = models.CharField(_("reasoning effort"), max_length=10, choices=Effort, blank=True, default=Effort.DEFAULT)
     first_token_seconds = models.PositiveIntegerField(
-        default=120, help_text=_("How long to wait for the first sign of life. Reasoning models need long.")
+        default=120,
+        validators=[MinValueValidator(1)],
+        help_text=_("How long to wait for the first sign of life. Reasoning models need long."),
     )
     between_tokens_seconds = models.PositiveIntegerField(
-        default=60, help_text=_("How long a stream may pause before the call is given up.")
+        default=60,
+        validators=[MinValueValidator(1)],
+        help_text=_("How long a stream may pause before the call is given up."),
     )
-    call_seconds = models.PositiveIntegerField(default=600, help_text=_("How long one call may take in all."))
+    call_seconds = models.PositiveIntegerField(
+        default=600, validators=[MinValueValidator(1)], help_text=_("How long one call may take in all.")
+    )
     tokens_per_byte = models.FloatField(
         default=0.4,
         editable=False,

@@ -222,7 +222,8 @@ def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, trie
     if (error.after or 0.0) > way.policy.longest_wait:
         attempt.error += f" It asks to wait {error.after:,.0f} seconds, which is longer than this site waits."
         return None
-    return _Retry(attempt, error.after) if tries.another(way.policy) else None
+    another = tries.repeat(way.policy) if error.unknown else tries.another(way.policy)
+    return _Retry(attempt, error.after) if another else None
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:

@@ -157,6 +157,8 @@ async def _send(
 ) -> httpx.Response:
     try:
         return await transport.handle_async_request(_http(endpoint, request, connect))
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:  # a header that is no text
+        raise errors.NotTheProtocol from error
     except ValueError as error:  # an address that looks like one and cannot be used
         raise errors.Unreachable(no_way_to(endpoint.base_url)) from error
 

@@ -49,6 +49,12 @@ class TestModels:
     def test_the_room_is_not_too_small(self, admin, provider):
         assert errors(admin.post(url(LanguageModel, "add"), model_form(provider, context=100)))
 
+    @pytest.mark.parametrize("name", ["first_token_seconds", "between_tokens_seconds", "call_seconds"])
+    def test_no_time_at_all_is_no_time_limit(self, admin, provider, name):
+        assert "greater than or equal to 1" in errors(
+            admin.post(url(LanguageModel, "add"), model_form(provider, **{name: 0}))
+        )
+
     def test_what_was_learnt_is_not_for_editing(self, admin, provider):
         model = rosters.model(provider, tokens_per_byte=0.31)
         save(admin, model, model_form(provider, tokens_per_byte="2"))

@@ -207,6 +207,14 @@ class TestTheRetry:
         await call(fake.url, observer=observer)
         assert len(fake.requests()) == len(observer.attempts) == 4
 
+    async def test_once_where_it_may_have_been_carried_out(self, fake, hasty):
+        """Who reads the request and closes the connection may have worked on it, and bill it."""
+        fake.script(raw=[], bare=True)
+        observer = Observer()
+        observer.policy = Policy(attempts=4)
+        await call(fake.url, observer=observer)
+        assert len(fake.requests()) == len(observer.attempts) == 2
+
     async def test_never_where_the_rules_say_so(self, fake, hasty):
         fake.script(status=503)
         observer = Observer()

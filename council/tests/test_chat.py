@@ -356,6 +356,13 @@ class TestWhatAStatusMeans:
         with pytest.raises((errors.NotTheProtocol, errors.HungUp)):
             await pieces(endpoint(fake.url))
 
+    async def test_a_header_that_is_no_text(self, fake):
+        """The provider had the request: that it cannot be reached would not be so."""
+        fake.script(raw=[[0, "HTTP/1.1 429 Übermaß\r\nContent-Length: 0\r\n\r\n".encode("latin-1")]], bare=True)
+        with pytest.raises(errors.ProviderError) as raised:
+            await pieces(endpoint(fake.url))
+        assert raised.value.sent
+
     async def test_a_body_that_does_not_unpack(self, fake):
         fake.script(raw=[[0, b"not gzip"]], headers={"Content-Encoding": "gzip"})
         with pytest.raises(errors.NotTheProtocol):
