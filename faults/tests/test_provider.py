@@ -144,7 +144,7 @@ def test_the_content_filter_is_named(scene):
 
 
 WHOLE = [
-    fault("utf8_split", "complete", " ".join(SPLIT.split())),
+    fault("utf8_split", "complete", " ".join([*SPLIT.split()] * 3)),
     fault("crlf", "complete"),
     fault("huge_line", "complete", "long long long", n=1_000_000),
     fault("no_done", "complete"),
