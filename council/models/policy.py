@@ -40,8 +40,8 @@ class CallPolicy(models.Model):
         _("ask again after silence"),
         default=bool(_DEFAULT.repeats),
         help_text=_(
-            "A call that was sent, and of which nothing came in time or the connection was closed without an answer, is "
-            "sent once more. The provider may have carried out the first as well, and bill both."
+            "A call that was sent, and of which nothing came in time or the connection was closed without an answer, "
+            "is sent once more. The provider may have carried out the first as well, and bill both."
         ),
     )
     connect_seconds = models.PositiveIntegerField(
