@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from conversations import markdown, presenting
 from conversations.cards import ICONS, SeatView, outcome_word
 from conversations.models import Turn
-from council.core.values import CHAIRMAN, Plan
+from council.core.values import CHAIRMAN, Outcome, Plan
 from council.models import Call, Deliberation
 
 WIDTH = 1000
@@ -118,7 +118,8 @@ def _view(call: Call, deliberation: Deliberation, plan: Plan, begin: datetime, e
         provider=markdown.clean(call.provider_name),
         state=call.state if going else call.outcome,
         word=call.get_state_display() if going else outcome_word(call.outcome),
-        error=call.error,
+        # That it was stopped is said by its word; that it never went out is not.
+        error="" if call.outcome == Outcome.CANCELLED and call.sent else call.error,
         bar=_bar(call, begin, end),
         stood=(sent - call.queued).total_seconds(),
         first=(call.first_token - sent).total_seconds() if call.first_token else None,

@@ -210,6 +210,8 @@ def test_it_keeps_what_has_the_focus_in_view(site, visitor):
     visitor.ask("And now?")
     visitor.finished(turns=2)
     page.evaluate("document.querySelectorAll('.evidence details').forEach(each => { each.open = true; })")
+    # What folds fetch pushes down what is below them.
+    page.locator(".calls table").nth(1).wait_for()
     page.locator(".turn:nth-child(2) summary").first.focus()
     while page.evaluate("!document.activeElement.closest('.dock')"):
         top, dock = page.evaluate(
