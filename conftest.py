@@ -42,6 +42,8 @@ def _configure() -> postgres.Server | None:
     settings.STATIC_ROOT.mkdir()
     settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # This process has the threads of a website and of a worker, and tests have their own besides.
+    settings.DATABASES["default"]["OPTIONS"]["pool"] |= {"max_size": 40, "timeout": 60}
     django.setup()
     return server
 

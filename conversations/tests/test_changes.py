@@ -172,6 +172,27 @@ def test_what_is_heard_twice_is_shown_once(turn, told):
     assert len(consumer.sent) == 1
 
 
+def test_who_missed_a_checkpoint_gets_a_frame_with_what_that_closed(turn, told):
+    consumer = page(turn)
+
+    async def play():
+        shown = await begun(turn)
+        await begin(shown)
+        await consumer.changed(told[-1])
+        shown.grew(SimpleNamespace(slot=Slot(Stage.ANSWERING, 2)), " and another\n\nMore\n\nMore\n\nMore,")
+        await shown._write_checkpoint()
+        for piece in (" and more,", " and more"):
+            shown.grew(SimpleNamespace(slot=Slot(Stage.ANSWERING, 2)), piece)
+            await shown._show()
+            await consumer.frame(told[-1])
+
+    async_to_sync(play)()
+    first, second = (each for each in told if each["type"] == "frame")
+    assert "and another" in first["full"]
+    assert "and another" not in first["tail"]
+    assert consumer.sent[-2:] == [first["full"], second["tail"]]
+
+
 def test_text_that_comes_after_what_is_newer_is_not_shown(turn, told):
     consumer = page(turn)
 

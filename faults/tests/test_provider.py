@@ -151,8 +151,8 @@ WHOLE = [
     fault("no_usage", "complete"),
     fault("reasoning", "complete"),
     fault("nul", "complete", "before  after"),
-    fault("bidi", "complete", "isolated"),
-    fault("html", "complete"),
+    fault("bidi", "complete", "\u2066isolated\u2069"),
+    fault("html", "complete", "<svg onload=alert(1)>"),
 ]
 
 
