@@ -53,6 +53,15 @@ async def test_once_a_quorum_has_answered_the_others_are_waited_for_a_little_lon
     assert council.of(SynthesisFinished)[0].synthesis.reply.usable
 
 
+async def test_until_then_the_others_go_on():
+    with Patience(1, 1000) as patience:
+        patience.heard()
+        async with patience.limit():
+            for _ in range(20):
+                await asyncio.sleep(0)
+    assert not patience.over
+
+
 async def test_what_a_member_had_written_by_then_counts_and_the_end_says_that_it_is_cut_off():
     council = Slow(plan(3, quorum=2, grace_seconds=0), (Stage.ANSWERING, 1), text="So far.")
     assert await council.deliberate() is Status.PARTIAL

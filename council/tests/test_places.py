@@ -142,7 +142,7 @@ def test_two_workers_share_the_places(model):
 def test_a_slow_provider_keeps_nobody_waiting_for_another(model, fake):
     fake.script(fault="hang")
     with FakeProvider(tokens=5, tokens_per_second=0) as quick:
-        other = rosters.model(rosters.provider(quick.url, "quick"))
+        other = rosters.model(rosters.provider(quick.url, "quick", concurrency=2))
 
         async def both():
             slow = [asyncio.create_task(one(model)) for _ in range(40)]

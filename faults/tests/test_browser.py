@@ -1,5 +1,7 @@
 """A real browser whose page loses its socket, its server, its place in front, or its life in the cache."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -108,18 +110,35 @@ def test_it_is_hidden_until_after_the_end(scene, tab):
 
 
 @pytest.mark.faults
-def test_it_is_frozen_until_after_the_end(scene, tab):
+def test_it_is_frozen_until_after_the_end(scene, tab, browser):
+    """As browsers freeze what lies in the background, and machines that sleep all there is."""
     writing(tab)
-    session = tab.context.new_cdp_session(tab)
-    session.send("Page.setWebLifecycleState", {"state": "frozen"})
-    tab.asked.ends()
-    session.send("Page.setWebLifecycleState", {"state": "active"})
+    told = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    pages = [each["id"] for each in told if each["type"] == "renderer"]
+    for each in pages:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        tab.asked.ends()
+    finally:
+        for each in pages:
+            os.kill(each, signal.SIGCONT)
 
 
 @pytest.mark.faults
 def test_it_comes_back_from_the_back_forward_cache(scene, tab):
+    """Chromium keeps no page there that says `no-store`, as others may; so it does not hear of that here."""
+
+    def without_no_store(route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, headers={**response.headers, "cache-control": "private"})
+
+    scene.slowly(6)  # from the next stage on: they still write when it has been loaded a second time
+    tab.route(f"**{tab.asked.place}", without_no_store)
+    tab.reload()
+    tab.unroute_all()
     writing(tab)
     tab.goto("/history/")
     tab.asked.ends()
-    tab.go_back()
+    tab.go_back(wait_until="commit")  # nothing is loaded
+    assert tab.evaluate("window.persisted")
     tab.locator("#live").wait_for(state="attached")
