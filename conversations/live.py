@@ -23,7 +23,7 @@ from conversations.growing import GrowingTexts
 from conversations.reading import TurnRows
 from conversations.viewers import tell
 from council import call_rows, written
-from council.call_rows import CallEnd, NewCall, SentCall
+from council.call_rows import CallBegan, CallEnd, NewCall, SentCall
 from council.claiming import Claim
 from council.core.events import Event, StageStarted, StandInAsked
 from council.core.values import Status
@@ -140,6 +140,11 @@ class Live:
         self.recorder.grew(slot, text)
         if self._texts.grew(slot, text):
             self._urgent.set()
+        self._woken.set()
+
+    def began(self, call: CallBegan) -> None:
+        """Record at the next checkpoint what is known of it. On the loop."""
+        self.recorder.call_began(call)
         self._woken.set()
 
     async def ended(self, end: CallEnd) -> None:
@@ -331,15 +336,15 @@ class Live:
 
     def _next_checkpoint(self) -> float | None:
         """Seconds until what grew is written, though nothing more comes; None where all is written."""
-        if not any(growing.dirty for growing in self.recorder.growing.values()):
+        if not self.recorder.dirty:
             return None
         return max(0.0, self._checkpointed + CHECKPOINT - monotonic())
 
     async def _write_checkpoint(self) -> None:
         self._checkpointed = monotonic()
-        snapshot = self.recorder.snapshot()
-        if not snapshot:
+        if not self.recorder.dirty:
             return
+        snapshot = self.recorder.snapshot()
         marks = self._texts.marks()
         change = await in_thread(self.recorder.checkpoint, snapshot)
         self._texts.checkpointed(marks, self.recorder.revision)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from conversations.models import Conversation, Turn
-from council.core.values import Outcome
 from council.models import Answer, Call, Deliberation, Review, Synthesis
 from council.written import DeliberationRows
 from governance import rows
@@ -35,10 +34,7 @@ _LACKING = f"""
 
 _COSTS = f"""
     SELECT deliberation_id, sum(cost),
-        count(*) FILTER (
-            WHERE outcome = '{Outcome.UNKNOWN}'
-                OR outcome = '{Outcome.TIMED_OUT}' AND sent IS NOT NULL AND first_token IS NULL
-        )
+        count(*) FILTER (WHERE unknown)
     FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id
 """  # noqa: S608  # own names
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from conversations.asking import council_answer
-from council import call_rows
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
 from council.core.values import Plan
@@ -48,9 +47,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
         "standings": [{**each, "seat": letter(each["seat"])} for each in deliberation.standings],
         "synthesis": council_answer(deliberation) if synthesis and synthesis.text else "",
         "seconds": deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
-        **deliberation.calls.aggregate(
-            cost=Sum("cost"), unknown_calls=Count("pk", filter=call_rows.OF_WHICH_NOBODY_KNOWS)
-        ),
+        **deliberation.calls.aggregate(cost=Sum("cost"), unknown_calls=Count("pk", filter=Q(unknown=True))),
     }
 
 

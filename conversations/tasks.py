@@ -13,8 +13,9 @@ from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
-from procrastinate import RetryStrategy
+from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
 
 from conversations import deleting, jobs, titles
 from conversations.live import Live
@@ -83,12 +84,19 @@ def begin(conversation_id: UUID, claim: claiming.Claim) -> _Running:
     return running
 
 
-@app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=RetryStrategy(max_attempts=claiming.ATTEMPTS, wait=2))
-async def deliberate_job(deliberation_id: str, conversation_id: str, handed_over: int = 0) -> None:
-    """Carry a deliberation out, from its beginning or from where another worker left it.
+class _Again(BaseRetryStrategy):
+    """A job that was handed over is for the next worker at once, one that failed a little later.
 
-    `handed_over`: how often a worker that was told to go has passed it on.
+    How often a deliberation is begun is known, and bounded, where it is claimed.
     """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:  # noqa: ARG002  # the library's
+        return RetryDecision(retry_in={"seconds": 0 if isinstance(exception, asyncio.CancelledError) else 2})
+
+
+@app.task(name=jobs.TASK, queue=jobs.QUEUE, retry=_Again())
+async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
+    """Carry a deliberation out, from its beginning or from where another worker left it."""
     structlog.contextvars.bind_contextvars(deliberation=deliberation_id)
     key, conversation = UUID(deliberation_id), UUID(conversation_id)
     running = _running.get(key)
@@ -98,7 +106,7 @@ async def deliberate_job(deliberation_id: str, conversation_id: str, handed_over
         await running.end()
         running = None
     if running is None:
-        claim = await in_thread(claiming.claim, key, handed_over)
+        claim = await in_thread(claiming.claim, key)
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
@@ -112,8 +120,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str, handed_over
         await running.end()
         if not running.stopped and _running.get(key) is running:
             # The worker is going: the next one takes the deliberation over, with all that is recorded.
-            passed_on = jobs.Arguments(key, conversation).as_json() | {"handed_over": handed_over + 1}
-            await in_thread(deliberate_job.defer, **passed_on)
+            with contextlib.suppress(Stale):
+                await in_thread(claiming.hand_over, running.claim)
             raise
     finally:
         await running.end()

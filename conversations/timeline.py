@@ -119,7 +119,7 @@ def _view(call: Call, deliberation: Deliberation, plan: Plan, begin: datetime, e
         state=call.state if going else call.outcome,
         word=call.get_state_display() if going else outcome_word(call.outcome),
         # That it was stopped is said by its word; that it never went out is not.
-        error="" if call.outcome == Outcome.CANCELLED and call.sent else call.error,
+        error="" if call.outcome == Outcome.CANCELLED and call.sent and not call.unknown else call.error,
         bar=_bar(call, begin, end),
         stood=(sent - call.queued).total_seconds(),
         first=(call.first_token - sent).total_seconds() if call.first_token else None,

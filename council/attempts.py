@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from council import breakers, call_rows, measuring, practice
-from council.call_rows import CallEnd, NewCall, SentCall
+from council.call_rows import CallBegan, CallEnd, NewCall, SentCall
 from council.core.errors import ProviderGone, UnreadableKey
 from council.core.patience import Patience
 from council.core.values import Outcome, Request, Usage
@@ -45,6 +45,9 @@ class Journal(Protocol):
     async def sending(self, call: NewCall) -> SentCall:
         """Write the call's row before anything is sent."""
 
+    def began(self, call: CallBegan) -> None:
+        """More is known of it. On the loop."""
+
     def grew(self, call: NewCall, text: str) -> None:
         """A piece came, of thinking where it has no text. On the loop, for every piece."""
 
@@ -70,6 +73,9 @@ class Rows:
         except asyncio.CancelledError:
             await in_thread(call_rows.end, call_rows.never_sent(await writing))
             raise
+
+    def began(self, call: CallBegan) -> None:
+        """Written with its end, which is soon."""
 
     def grew(self, call: NewCall, text: str) -> None:
         """Nobody looks."""
@@ -137,10 +143,14 @@ class Ledger:
     async def _let_through(self) -> bool:
         return await in_thread(breakers.let_through, self.model, self.sent.id, self.sent.policy)
 
+    def began(self, attempt: Attempt) -> None:
+        """Its id at the provider, or its first token, has come."""
+        if attempt.first_token is not None:
+            self.first_token = timezone.now()
+        self.journal.began(CallBegan(self.sent.id, attempt.generation, self.first_token))
+
     def grew(self, text: str) -> None:
         """A piece came."""
-        if self.first_token is None:
-            self.first_token = timezone.now()
         self.journal.grew(self.call, text)
 
     async def ended(self, attempt: Attempt) -> None:
@@ -149,6 +159,7 @@ class Ledger:
             # Nobody stopped it: the stage goes on without it.
             attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
             attempt.error = self.patience.over
+            attempt.unknown = attempt.sent and attempt.first_token is None
         self.last = attempt
         self.usage = self._usage(attempt)
         learnt = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from council.core.errors import Stale
@@ -28,11 +28,9 @@ PURPOSES = {
 }
 """What the calls of a stage are for."""
 
-OF_WHICH_NOBODY_KNOWS = Q(outcome=Outcome.UNKNOWN) | Q(
-    outcome=Outcome.TIMED_OUT, sent__isnull=False, first_token__isnull=True
+HANDED_OVER = (
+    "Its worker was told to go and another made it again. What it had come to by then may be billed all the same."
 )
-"""Calls that went out without its becoming known what came of them: they may have been carried out, and billed."""
-
 LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
 NEVER_SENT = "Its worker was lost before it was sent."
 UNHEARD = "It was never sent: the database was away just then."
@@ -120,10 +118,13 @@ class CallEnd:
     probe: bool = False
     policy: Policy = _DEFAULT_POLICY
 
-    @property
-    def silent(self) -> bool:
-        """It was sent and nothing came in time: whether it was carried out is not known."""
-        return self.attempt.outcome is Outcome.TIMED_OUT and self.attempt.sent and self.first_token is None
+
+class CallBegan(NamedTuple):
+    """What is known of a call that goes on: the provider's id of it, and when its first token came."""
+
+    call: int
+    generation: str
+    first_token: datetime | None
 
 
 def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 0) -> list[Statement]:
@@ -186,6 +187,7 @@ def ending(ends: Sequence[CallEnd]) -> list[Statement]:
             "error": end.attempt.error,
             "generation": end.attempt.generation,
             "fault": end.attempt.fault,
+            "unknown": end.attempt.unknown,
             "sent": end.sent if end.attempt.sent else None,
             "first_token": end.first_token,
             "ended": end.ended,
@@ -193,6 +195,12 @@ def ending(ends: Sequence[CallEnd]) -> list[Statement]:
         }
         for end in ends
     ]
+    return [rows.update_each(Call, ["id"], new, f"{TABLE}.state <> 'ended'")] if new else []
+
+
+def began(calls: Collection[CallBegan]) -> list[Statement]:
+    """The statement that writes what is known of calls that go on; none for no calls."""
+    new = [{"id": each.call, "generation": each.generation, "first_token": each.first_token} for each in calls]
     return [rows.update_each(Call, ["id"], new, f"{TABLE}.state <> 'ended'")] if new else []
 
 
@@ -214,10 +222,16 @@ def lose(left: QuerySet[Call]) -> list[Call]:
     ended = {"state": Call.State.ENDED, "ended": timezone.now()}
     sent = list(left.filter(state=Call.State.SENT))
     left.filter(pk__in=[each.pk for each in sent], state=Call.State.SENT).update(
-        outcome=Outcome.UNKNOWN, error=LOST, **ended
+        outcome=Outcome.UNKNOWN, error=LOST, unknown=True, **ended
     )
     left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
     return sent
+
+
+def hand_over(deliberation_id: Any, fence: int) -> None:
+    """Say of calls that a worker dropped because it was told to go that they are made again."""
+    dropped = Call.objects.filter(deliberation=deliberation_id, fence=fence, outcome=Outcome.CANCELLED)
+    dropped.filter(sent__isnull=False).update(unknown=True, error=HANDED_OVER)
 
 
 def end(end: CallEnd) -> None:

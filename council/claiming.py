@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import F, Model
 from django.utils import timezone
 
 from council import call_rows, measuring, retrying
 from council.call_rows import PURPOSES
-from council.core.errors import NotOffered, UnderWay
-from council.core.values import CHAIRMAN, Plan, Reply, Slot, Stage, Status
+from council.core.errors import NotOffered, Stale, UnderWay
+from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage, Status
 from council.models import Answer, Contribution, Deliberation
 from council.plans import ModelSnapshot
 from council.record import Hold, Recorder
@@ -71,11 +71,11 @@ def claim_new(deliberation: Deliberation) -> Claim:
     return _claim(deliberation, {})
 
 
-def claim(deliberation_id: Any, handed_over: int = 0) -> Claim | None:
+def claim(deliberation_id: Any) -> Claim | None:
     """Take an unfinished deliberation over from whoever had it. None: it is over.
 
-    One that was tried too often, or that somebody stopped before it went on, is ended here. So often it was handed over
-    by a worker that was told to go: these attempts tell nothing against it.
+    One that was tried too often, or that somebody stopped before it went on, is ended here. Attempts that ended because
+    a worker was told to go tell nothing against it.
     """
     row = next(iter(Deliberation.objects.raw(_TAKE, {"id": deliberation_id})), None)
     if row is None:
@@ -87,7 +87,7 @@ def claim(deliberation_id: Any, handed_over: int = 0) -> Claim | None:
     kept = {slot: had for slot, each in slots.items() if (had := retrying.kept(each))}
     # Before its plan is read: where that is what nobody survives, this ends it.
     hold = Hold(row.id, row.attempt, row.revision, retry=row.retry, kept=kept)
-    if row.attempt - (row.retry["attempt"] if row.retry else 0) > ATTEMPTS + handed_over:
+    if row.attempt - (row.retry["attempt"] if row.retry else 0) > ATTEMPTS + row.handed_over:
         Recorder(hold).stop([], Status.FAILED, "It was begun three times and never came to its end.")
         return None
     if row.cancel_requested:
@@ -96,6 +96,15 @@ def claim(deliberation_id: Any, handed_over: int = 0) -> Claim | None:
     lost, begun = _lost(row) if row.attempt > 1 else ({}, {})
     filled = {slot: retrying.reply_of(each) for slot, each in slots.items() if each.state == Contribution.State.ENDED}
     return replace(_claim(row, filled), lost=lost, begun=begun, kept=kept)
+
+
+def hand_over(claim: Claim) -> None:
+    """Pass it on: this worker was told to go, and has dropped its calls. Raises Stale where another has it already."""
+    fenced = Deliberation.objects.filter(pk=claim.id, attempt=claim.attempt, status__in=Deliberation.UNFINISHED)
+    with transaction.atomic():
+        if not fenced.update(handed_over=F("handed_over") + 1):
+            raise Stale
+        call_rows.hand_over(claim.id, claim.attempt)
 
 
 def holds(claim: Claim) -> bool:
@@ -107,7 +116,9 @@ def _lost(row: Deliberation) -> tuple[dict[Asked, int], dict[Asked, str]]:
     """How often each model was asked without its becoming known what came of it, and the last text of each."""
     # Whoever tries a slot again by hand does it knowing what became of it before.
     earlier = row.retry["attempt"] if row.retry else 0
-    calls = row.calls.filter(call_rows.OF_WHICH_NOBODY_KNOWS, purpose__in=_STAGES, fence__gt=earlier).order_by("pk")
+    calls = row.calls.filter(unknown=True, purpose__in=_STAGES, fence__gt=earlier).order_by("pk")
+    # What a worker dropped because it was told to go is made again as often as that happens.
+    calls = calls.exclude(outcome=Outcome.CANCELLED)
     asked = [
         Asked(Slot(_STAGES[purpose], CHAIRMAN if seat is None else seat), model, provider)
         for purpose, seat, model, provider in calls.values_list("purpose", "seat", "model_name", "provider_name")
@@ -160,6 +171,7 @@ def reopen(deliberation_id: Any, scope: Any, slot: Slot) -> None:
             attempt=found.attempt + 1,
             revision=revision,
             layout=revision,
+            handed_over=0,
             cancel_requested=False,
             finished=None,
         )

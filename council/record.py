@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from council import breakers, call_rows, measuring, retrying
-from council.call_rows import CallEnd, NewCall, SentCall
+from council.call_rows import CallBegan, CallEnd, NewCall, SentCall
 from council.core.errors import Stale
 from council.core.events import (
     AnswerFinished,
@@ -87,6 +87,7 @@ class Recorder:
         self.retry = claim.retry
         self.kept = dict(claim.kept)
         self.growing: dict[Slot, Growing] = {}
+        self._began: dict[int, CallBegan] = {}
         self._ends: list[CallEnd] = []
         self.taught: list[CallEnd] = []
         self._known = {sent.id for sent in claim.sent.values()}
@@ -101,6 +102,15 @@ class Recorder:
             growing.first_token = timezone.now()
         if text:
             growing.parts.append(text)
+
+    def call_began(self, call: CallBegan) -> None:
+        """Keep what is known of a call that goes on for the next checkpoint. On the loop."""
+        self._began[call.call] = call
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a checkpoint has anything to write."""
+        return bool(self._began) or any(growing.dirty for growing in self.growing.values())
 
     def snapshot(self) -> list[tuple[Slot, dict[str, Any]]]:
         """What a checkpoint has to write of the texts that grew since the last one. On the loop."""
@@ -123,14 +133,18 @@ class Recorder:
         return changed
 
     def checkpoint(self, changed: Sequence[tuple[Slot, dict[str, Any]]]) -> Change:
-        """Write a snapshot. What could not be written is in the next one."""
+        """Write a snapshot, and what is known of calls. What could not be written is in the next one."""
         change = Change({"revision": self.revision + 1}, slots=changed, ends=list(self._ends))
+        began = list(self._began.values())
         try:
-            self._execute(change, self._update(change))
+            self._execute(change, [*call_rows.began(began), *self._update(change)])
         except DatabaseError:
             for slot, _ in changed:
                 self.growing[slot].dirty = True
             raise
+        for each in began:
+            if self._began.get(each.call) is each:
+                del self._began[each.call]
         return change
 
     def send(self, calls: Sequence[NewCall]) -> list[SentCall]:

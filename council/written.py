@@ -78,7 +78,7 @@ def after(rows: Rows, change: Change) -> Rows:
         reviews=[row for slot, row in in_order if slot.stage is Stage.REVIEWING],
         synthesis=held.get(Slot(Stage.SYNTHESISING, CHAIRMAN)),
         cost=sum(known, rows.cost or 0) if known else rows.cost,
-        unknown=rows.unknown + sum(end.silent for end in change.ends),
+        unknown=rows.unknown + sum(end.attempt.unknown for end in change.ends),
     )
 
 

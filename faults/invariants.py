@@ -10,8 +10,6 @@ from bench.text import read_stamps
 from faults.pages import Page
 from faults.site import PATIENCE, Site
 
-ACCEPTED = ("complete", "truncated", "refused", "filtered", "empty")
-"""Outcomes that are a provider's own answer."""
 PURPOSES = {"ballot": "review"}
 """The provider's words for a kind of request, where the site has others."""
 TABLES = {"answer": "council_answer", "review": "council_review", "synthesis": "council_synthesis"}
@@ -108,7 +106,7 @@ def one_result_a_slot(account: Account) -> Iterator[str]:
 
 
 def a_call_for_each_request(account: Account) -> Iterator[str]:
-    """I2: each request has one Call, each Call without a request says that it brought nothing, and all are settled."""
+    """I2: each request has one Call, each Call without one was not sent, unknown or stopped, and all are settled."""
     counted: Counter[Any] = Counter()
     for request in account.requests:
         key = account.deliberation_of[request["number"]]
@@ -120,7 +118,7 @@ def a_call_for_each_request(account: Account) -> Iterator[str]:
     for call in account.calls:
         slot = (call["deliberation_id"], call["model_id"], call["purpose"])
         rows[slot] += 1
-        nothing[slot] += call["outcome"] not in ACCEPTED
+        nothing[slot] += call["sent"] is None or call["unknown"] or call["outcome"] == "cancelled"
         if call["state"] != "ended":
             yield f"I2: a call was never settled: {slot[1:]} of {account.told(slot[0])}"
     for slot in counted | rows:

@@ -29,7 +29,7 @@ from councilsite import postgres
 from councilsite.tests.processes import ROOT, Program
 from faults.links import Address, Link, Loop, free_port
 
-HURRY = 10
+HURRY = 5
 MEMBERS = 3
 STAND_INS = 2
 """Models of the catalogue, `s0` and on, that no council has until a test says so."""

@@ -126,8 +126,7 @@ class Round:
         self.figures.rounds += 1
         self.figures.deliberations += len(keys)
         self.figures.statuses.update(each["status"] for each in account.deliberations)
-        # Sent, and its end was never seen: the worker or its line was lost.
-        unknown = [each for each in account.calls if each["outcome"] == "unknown" or "worker" in each["error"]]
+        unknown = [each for each in account.calls if each["unknown"]]
         self.figures.unknown += len(unknown)
         self.figures.told.update(f"{each['outcome']}: {each['error']}" for each in unknown)
         for each in broken:

@@ -3,9 +3,7 @@
 import asyncio
 
 import pytest
-from django.db import connection
 from django.utils.html import strip_tags
-from procrastinate.contrib.django.models import ProcrastinateJob
 
 from conversations import asking, results, retrying, tasks
 from conversations.tests.worker import carry_out, job, work
@@ -49,6 +47,12 @@ def counted(outcome: str) -> float:
     return sum(each.value for each in calls.samples if each.labels.get("outcome") == outcome and "total" in each.name)
 
 
+def text_of(client, turn) -> str:
+    client.force_login(turn.conversation.owner)
+    page = client.get(f"/c/{turn.conversation_id}/").content.decode()
+    return " ".join(strip_tags(page).split())
+
+
 def asked(provider) -> list[str]:
     return sorted(each["body"]["model"] for each in provider.requests() if each["kind"] == "answer")
 
@@ -66,9 +70,25 @@ def test_a_call_that_went_out_is_unknown_and_is_repeated_once_and_the_page_says_
     assert lost.sent
     assert repeated.outcome == "complete"
     assert results.as_json(found)["unknown_calls"] == 1
-    client.force_login(turn.conversation.owner)
-    page = " ".join(strip_tags(client.get(f"/c/{found.scope}/").content.decode()).split())
+    page = text_of(client, turn)
     assert "Calls with an unknown result1 may be billed all the same" in page
+
+
+def test_what_is_known_of_a_call_is_written_while_it_goes_on(turn, provider):
+    """Should its worker be lost then, the provider can be asked about it."""
+    provider.configure(tokens_per_second=20, tokens=60)
+    seen = []
+
+    async def look():
+        begun = Call.objects.filter(purpose="answer", state="sent").exclude(generation="")
+        while not seen:
+            await asyncio.sleep(0.02)
+            seen.extend(await tasks.in_thread(lambda: list(begun.all())))
+
+    assert carry_out(turn, look).status == "complete"
+    for each in seen:
+        assert each.generation.startswith("gen-")
+        assert each.first_token > each.sent
 
 
 def test_a_call_that_waited_for_its_turn_was_never_sent_and_does_not_count(turn, provider):
@@ -132,7 +152,7 @@ def test_silence_and_a_lost_worker_count_together(turn, provider):
 
 def test_a_worker_that_is_lost_after_a_silence_makes_it_two(turn, provider):
     killed(turn, 1)
-    silence = {"state": "ended", "outcome": "timed_out", "error": "The model gave no sign of life for 60 seconds."}
+    silence = {"state": "ended", "outcome": "timed_out", "error": "No sign of life for 60 seconds.", "unknown": True}
     Call.objects.update(**silence)
     killed(turn, 1)
     found = carry_out(turn)
@@ -153,7 +173,7 @@ def with_patience(plan, seconds):
     return {**plan, "models": [{**each, "first_token_seconds": seconds} for each in plan["models"]]}
 
 
-def test_a_worker_that_hands_over_says_what_it_stopped_and_nothing_is_unknown(turn, provider):
+def test_a_worker_that_hands_over_says_what_it_stopped_and_what_may_be_billed(turn, provider, client):
     provider.script({"kind": "answer"}, fault="hang", times=3)
 
     async def stopped():
@@ -165,10 +185,13 @@ def test_a_worker_that_hands_over_says_what_it_stopped_and_nothing_is_unknown(tu
 
     work(stopped)
     answers = Call.objects.filter(purpose="answer")
-    assert {(each.state, each.outcome) for each in answers} == {("ended", "cancelled")}
+    assert {(each.state, each.outcome, each.unknown) for each in answers} == {("ended", "cancelled", True)}
     found = carry_out(turn)
     assert found.status == "complete"
-    assert not Call.objects.filter(outcome="unknown").exists()
+    assert asked(provider) == sorted(["test-0", "test-1", "test-2"] * 2)
+    assert results.as_json(found)["unknown_calls"] == 3
+    page = text_of(client, turn)
+    assert "Calls with an unknown result3 may be billed all the same" in page
 
 
 def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provider):
@@ -176,27 +199,20 @@ def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provid
     provider.script({"kind": "answer"}, fault="hang", times=3 * claiming.ATTEMPTS)
 
     def handed_over():
-        sent, (before,) = len(asked(provider)), list(waiting())
+        sent = len(asked(provider))
 
         async def stopped():
-            begun = asyncio.create_task(tasks.deliberate_job(**before.args))
+            begun = asyncio.create_task(job(turn))
             while len(await asyncio.to_thread(asked, provider)) < sent + 3:
                 await asyncio.sleep(0.02)
             begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)
 
-        with connection.cursor() as cursor:  # its row is gone with its end
-            cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s", [before.pk])
         work(stopped)
-
-    def waiting():
-        return ProcrastinateJob.objects.filter(args__deliberation_id=str(turn.deliberation_id))
 
     for _ in range(claiming.ATTEMPTS):
         handed_over()
-    (last,) = waiting()
-    work(lambda: tasks.deliberate_job(**last.args))
-    assert Deliberation.objects.get().status == "complete"
+    assert carry_out(turn).status == "complete"
 
 
 def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provider):

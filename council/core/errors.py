@@ -40,7 +40,10 @@ class ProviderError(CouncilError):
     """Whether the request may have gone out."""
 
     unknown = False
-    """Whether it may have been carried out all the same: then it is sent again as often as after a silence, no more."""
+    """Whether it may have been carried out all the same, where nothing of it came.
+
+    It is sent again as often as after a silence, no more.
+    """
 
 
 class Unreachable(ProviderError):
@@ -117,7 +120,7 @@ class NotTheProtocol(ProviderError):
 
 
 class HungUp(ProviderError):
-    """The provider closed the connection without an answer. Whether it carried it out, and bills it, is unknown."""
+    """The provider closed the connection without an answer."""
 
     retry = fault = unknown = True
 
@@ -125,4 +128,4 @@ class HungUp(ProviderError):
 class BrokeOff(ProviderError):
     """The stream broke off before the end."""
 
-    fault = True
+    fault = unknown = True

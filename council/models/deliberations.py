@@ -59,6 +59,9 @@ class Deliberation(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     revision = models.PositiveIntegerField(default=0)
     layout = models.PositiveIntegerField(default=0, help_text=_("The revision at which stage or status last changed."))
+    handed_over = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text=_("How often a worker that was told to go has passed it on.")
+    )
     cancel_requested = models.BooleanField(default=False)
     retry = models.JSONField(
         null=True, help_text=_("Where a slot was tried again: which one at last, and how things stood before that.")
@@ -225,6 +228,11 @@ class Call(models.Model):
     output_tokens = models.PositiveIntegerField(null=True)
     cost = models.PositiveBigIntegerField(null=True, help_text=_("Micro-dollars."))
     estimated = models.BooleanField(default=False)
+    unknown = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text=_("It went out and nobody knows what came of it: it may have been carried out, and billed."),
+    )
     fault = models.BooleanField(
         null=True, help_text=_("Whether it tells against the model; empty where it says nothing of how the model does.")
     )

@@ -24,6 +24,8 @@ from council.providers.policy import Policy
 
 TEXT_CHARACTERS = 2_000_000
 REFUSAL_CHARACTERS = 500
+NOT_KNOWN = " Whether the provider carried it out, and bills it, is not known."
+ASKED_AGAIN = " It was asked once more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Deadlines:
 class Attempt:
     """What one attempt brought. `pieces` counts parts of text and thinking. Texts are kept as parts until asked for.
 
-    `sent`: it may have reached the provider. `fault`: whether it tells against how the model does; None where it tells
-    nothing of that.
+    `sent`: it may have reached the provider. `unknown`: and nobody knows what came of it. `fault`: whether it tells
+    against how the model does; None where it tells nothing of that.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Attempt:
     error: str = ""
     outcome: Outcome = Outcome.FAILED
     sent: bool = False
+    unknown: bool = False
     fault: bool | None = None
     generation: str = ""
     usage: dict[str, Any] | None = None
@@ -78,6 +81,9 @@ class Observer(Protocol):
 
         It returns when the attempt may go out, which may take its time.
         """
+
+    def began(self, attempt: Attempt) -> None:
+        """Its id at the provider, or its first token, has come. On the loop, before the piece is told."""
 
     def grew(self, text: str) -> None:
         """A piece came, of thinking where it has no text. Called on the loop, for every piece."""
@@ -205,10 +211,11 @@ def _too_late(attempt: Attempt, deadlines: Deadlines, policy: Policy, tries: _Tr
     attempt.fault = True
     if attempt.first_token is not None:
         return None
-    attempt.error += " Whether the provider carried it out, and bills it, is not known."
+    attempt.unknown = True
+    attempt.error += NOT_KNOWN
     if not tries.repeat(policy):
         return None
-    attempt.error += " It was asked once more."
+    attempt.error += ASKED_AGAIN
     return _Retry(attempt, None)
 
 
@@ -216,6 +223,8 @@ def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, trie
     attempt.error = chat.without_key(str(error), way.endpoint) if way else str(error)
     attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.FAILED
     attempt.sent = attempt.sent and error.sent
+    attempt.unknown = attempt.sent and error.unknown and attempt.first_token is None
+    attempt.error += NOT_KNOWN if attempt.unknown else ""
     attempt.fault = error.fault or None
     if way is None or not error.retry or attempt.first_token is not None:
         return None
@@ -223,6 +232,8 @@ def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, trie
         attempt.error += f" It asks to wait {error.after:,.0f} seconds, which is longer than this site waits."
         return None
     another = tries.repeat(way.policy) if error.unknown else tries.another(way.policy)
+    if another and attempt.unknown:
+        attempt.error += ASKED_AGAIN
     return _Retry(attempt, error.after) if another else None
 
 
@@ -236,6 +247,9 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
             sitter = _Patience(patience, deadlines.between_tokens)
             try:
                 async for piece in pieces:
+                    if piece.generation and not attempt.generation:
+                        attempt.generation = piece.generation[:200]
+                        observer.began(attempt)
                     if piece.text or piece.thinking or piece.refusal:
                         sitter.heard()
                         _take(piece, attempt, observer)
@@ -243,8 +257,6 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                         attempt.finish = piece.finish
                     if piece.usage is not None:
                         attempt.usage = piece.usage
-                    if piece.generation and not attempt.generation:
-                        attempt.generation = piece.generation[:200]
                     if attempt.characters >= TEXT_CHARACTERS:
                         attempt.finish = Outcome.TRUNCATED
                         attempt.error = "The answer was longer than two million characters and was cut there."
@@ -268,6 +280,7 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
 def _take(piece: Piece, attempt: Attempt, observer: Observer) -> None:
     if attempt.first_token is None:
         attempt.first_token = monotonic()
+        observer.began(attempt)
     attempt.pieces += 1
     if piece.text:
         text = piece.text[: TEXT_CHARACTERS - attempt.characters]

@@ -128,6 +128,8 @@ async def stream(
                 raise errors.NotTheProtocol  # noqa: TRY301  # goes on below
             events = sse.events(response.aiter_bytes() if "content-encoding" in response.headers else _chunks(response))
             inline = InlineThinking()
+            if generation := response.headers.get("x-generation-id"):  # OpenRouter's: should nothing more come
+                yield Piece(generation=clean(generation))
             async for data in events:
                 if data == b"[DONE]":
                     await _drain(events)

@@ -31,6 +31,7 @@ class Observer:
         self.endpoint = None
         self.policy = Policy()
         self.attempts = []
+        self.begun = []
         self.grown = []
         self.thinking = 0
         self.open = False
@@ -39,6 +40,10 @@ class Observer:
         assert not self.open
         self.open = True
         return Way(self.endpoint, self.policy)
+
+    def began(self, attempt):
+        assert self.open
+        self.begun.append((attempt.generation, attempt.first_token is not None))
 
     def grew(self, text):
         assert self.open
@@ -149,7 +154,8 @@ class TestEveryFault:
         attempt, observer = await call(fake.url)
         assert attempt.outcome is Outcome.COMPLETE
         assert "closed the connection without an answer" in observer.attempts[0].error
-        assert "bills it, is unknown" in observer.attempts[0].error
+        assert "bills it, is not known. It was asked once more." in observer.attempts[0].error
+        assert [each.unknown for each in observer.attempts] == [True, False]
 
     @pytest.mark.parametrize("name", ["prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"])
     async def test_a_strange_ballot_is_an_answer_like_any_other(self, fake, name):
@@ -313,6 +319,13 @@ class TestTheEnd:
         attempt, _ = await call(fake.url)
         assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
         assert attempt.fault is False
+
+    async def test_its_id_is_told_as_soon_as_the_headers_say_it_should_nothing_more_come(self, fake):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Generation-Id: gen-7\r\n\r\n"
+        fake.script(raw=[[0, head]], bare=True)
+        attempt, observer = await call(fake.url)
+        assert observer.begun == [("gen-7", False)]
+        assert (attempt.outcome, attempt.generation, attempt.unknown) == (Outcome.FAILED, "gen-7", False)
 
     async def test_or_nothing_more_comes(self, fake):
         fake.script(events=[[0, self.last], [3, "[DONE]"]])

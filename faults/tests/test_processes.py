@@ -266,7 +266,10 @@ def test_a_deployment_hands_over_what_goes_on(scene, stage):
         each.terminate()
     assert [each.ends() for each in scene.site.workers] == [0, 0]
     scene.site.begin()
-    assert page.ends()["status"] == "complete"
+    ended = page.ends()
+    assert ended["status"] == "complete"
+    assert ended["attempt"] == 2  # one job, which the next worker took once
+    assert page.shows("may be billed all the same")
 
 
 @pytest.mark.faults
