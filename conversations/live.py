@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import replace
 from time import monotonic
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -90,7 +89,9 @@ class Live:
         self._changed = claim.revision
         self._rows: TurnRows | None = None  # as they are written; read after the first checkpoint
         self._drawings: deque[_Drawing] = deque()
-        self._spent: list[int] = []  # since then, by calls that fill no slot
+        self._others: list[CallEnd] = []  # since then, of calls that fill no slot
+        self.late = False
+        """Whether one of these ended after the deliberation."""
         self._checkpointed = monotonic()
         self._worker: asyncio.Task[None] | None = None
 
@@ -152,10 +153,11 @@ class Live:
         self.recorder.call_ended(end)
         self._woken.set()
 
-    def spent(self, end: CallEnd) -> None:
+    def other_ended(self, end: CallEnd) -> None:
         """A call that fills no slot, and whose rows others write, has ended."""
-        if self._rows and end.usage and end.usage.cost is not None:
-            self._spent.append(end.usage.cost)
+        if self._rows:
+            self._others.append(end)
+        self.late = self.late or (self._worker is not None and self._worker.done())
 
     async def finish(self) -> None:
         """Record and show all that was told. Raises what kept it from being recorded."""
@@ -281,9 +283,8 @@ class Live:
         """The change as HTML; empty where viewers have to read it."""
         if before is None or after is None or not changes.can_draw():
             return ""
-        if self._spent:
-            after = replace(after, cost=sum(self._spent, after.cost or 0))
         try:
+            after = written.with_calls(after, self._others)
             return await changes.drawing(changes.step, after, known, before.deliberation.stage)
         except Exception:
             logger.exception("A change of deliberation %s was not drawn", self.recorder.id)

@@ -22,7 +22,7 @@ from conversations.live import Live
 from conversations.models import Conversation
 from conversations.viewers import tell
 from conversations.working import STALLED
-from council import call_rows, calls, claiming, measuring
+from council import call_rows, calls, claiming, measuring, record
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
 from council.core.values import Status
@@ -42,6 +42,7 @@ class _Running:
     """A deliberation that this process carries out, the title made meanwhile, and whether somebody stopped it."""
 
     claim: claiming.Claim
+    live: Live
     task: asyncio.Task[None]
     title: asyncio.Task[None] | None
     stopped: bool = False
@@ -78,6 +79,7 @@ def begin(conversation_id: UUID, claim: claiming.Claim) -> _Running:
     live = Live(conversation_id, claim)
     _running[claim.id] = running = _Running(
         claim,
+        live,
         asyncio.create_task(_deliberate(claim, live)),
         None if claim.plan.history else asyncio.create_task(_title(claim, live)),
     )
@@ -109,7 +111,9 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         claim = await in_thread(claiming.claim, key)
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
-            await in_thread(call_rows.lose, Call.objects.filter(deliberation=key, deliberation__finished__isnull=False))
+            titles_lost = Call.objects.filter(deliberation=key, deliberation__finished__isnull=False)
+            if await in_thread(call_rows.lose, titles_lost):
+                await _renew(key, conversation)
             return
         running = begin(conversation, claim)
     try:
@@ -127,6 +131,14 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         if _running.get(key) is running:
             del _running[key]
+        if running.live.late:
+            await _renew(key, conversation)
+
+
+async def _renew(key: UUID, conversation: UUID) -> None:
+    """The title's call has ended after the deliberation, whose figures have it too."""
+    if await in_thread(record.renew, key):
+        await tell(conversation, {"type": "renewed"})
 
 
 async def _deliberate(claim: claiming.Claim, live: Live) -> None:
@@ -160,7 +172,7 @@ async def _title(claim: claiming.Claim, live: Live) -> None:
         # Fenced like all that is written: another worker that has taken over asks for a title itself.
         mine = Q(turns__deliberation=claim.id, turns__deliberation__attempt=claim.attempt)
         untitled = Conversation.objects.filter(mine, pk=conversation_id, titled=False)
-        title = await titles.suggest(claim, live.spent) if await in_thread(untitled.exists) else ""
+        title = await titles.suggest(claim, live.other_ended) if await in_thread(untitled.exists) else ""
         if title and await in_thread(untitled.update, title=title, titled=True):
             await tell(conversation_id, {"type": "renewed"})
     except Exception:

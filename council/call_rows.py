@@ -213,6 +213,7 @@ def never_sent(call: SentCall) -> CallEnd:
 def unheard(deliberation_id: Any, fence: int, known: Collection[int]) -> Statement:
     """The statement that settles the rows of slots' calls that nobody was told of, and so nobody sent."""
     values = {"state": Call.State.ENDED, "outcome": Outcome.FAILED, "error": UNHEARD, "ended": timezone.now()}
+    values["sent"] = None
     open_here = "deliberation_id = %s AND fence = %s AND state <> 'ended' AND purpose <> 'title'"
     return rows.update(TABLE, values, f"{open_here} AND id <> ALL(%s::bigint[])", deliberation_id, fence, list(known))
 

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db.models import F
 from django.utils import timezone
 
 from council import breakers, call_rows, measuring, retrying
@@ -342,6 +343,12 @@ class Recorder:
         if reply.kept and slot in self.kept:
             values |= self.kept[slot].columns(reply.error)
         return slot, values
+
+
+def renew(deliberation_id: Any) -> bool:
+    """Have viewers read a deliberation again: a call that fills no slot has ended after it. False: it goes on."""
+    ended = Deliberation.objects.filter(pk=deliberation_id, finished__isnull=False)
+    return bool(ended.update(revision=F("revision") + 1, layout=F("revision") + 1))
 
 
 def slots_of(event: StageStarted | StandInAsked) -> list[Slot]:

@@ -69,16 +69,23 @@ def after(rows: Rows, change: Change) -> Rows:
     for slot, values in change.slots:
         if not _ended(held[slot]):
             held[slot] = with_values(held[slot], {**values, "revision": change.revision})
-    known = [end.usage.cost for end in change.ends if end.usage and end.usage.cost is not None]
     in_order = sorted(held.items(), key=lambda each: each[0].seat)
     return replace(
-        rows,
+        with_calls(rows, change.ends),
         deliberation=with_values(rows.deliberation, change.values),
         answers=[row for slot, row in in_order if slot.stage is Stage.ANSWERING],
         reviews=[row for slot, row in in_order if slot.stage is Stage.REVIEWING],
         synthesis=held.get(Slot(Stage.SYNTHESISING, CHAIRMAN)),
+    )
+
+
+def with_calls(rows: Rows, ends: Sequence[CallEnd]) -> Rows:
+    """The rows with the figures of calls that have ended since."""
+    known = [end.usage.cost for end in ends if end.usage and end.usage.cost is not None]
+    return replace(
+        rows,
         cost=sum(known, rows.cost or 0) if known else rows.cost,
-        unknown=rows.unknown + sum(end.attempt.unknown for end in change.ends),
+        unknown=rows.unknown + sum(end.attempt.unknown for end in ends),
     )
 
 

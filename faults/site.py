@@ -34,6 +34,8 @@ MEMBERS = 3
 STAND_INS = 2
 """Models of the catalogue, `s0` and on, that no council has until a test says so."""
 PEOPLE = 12
+GRACE = "1"
+"""Seconds that a worker goes on with what it has when it is told to end."""
 PATIENCE = 90.0
 """Seconds in which anything must have happened that is to happen; the machine may be busy."""
 
@@ -152,7 +154,7 @@ class Site:
         self.web = Part(
             self, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "councilsite.asgi:application"
         )
-        self.workers = [Part(self, "manage.py", "worker") for _ in range(self._workers)]
+        self.workers = [Part(self, "manage.py", "worker", "--grace", GRACE) for _ in range(self._workers)]
         for each in self.parts:
             self._exits.callback(each.close)
         self._prepare()

@@ -19,6 +19,7 @@ from council import claiming
 from council.call_rows import CallEnd
 from council.core.events import AnswerFinished, Ended, StageStarted
 from council.core.values import Answer, Outcome, Reply, Slot, Stage, Status, Usage
+from council.providers.calling import Attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -315,12 +316,12 @@ def test_changes_are_told_in_their_order_and_text_after_them(turn, told, monkeyp
 def test_the_cost_counts_calls_that_fill_no_slot(turn, told):
     """The title's, which is written beside the deliberation."""
     usage = Usage(10, 10, 7_000_000, estimated=False)
-    end = CallEnd(0, None, usage, None, timezone.now(), 0, None)
+    end = CallEnd(0, Attempt(), usage, None, timezone.now(), 0, None)
 
     async def play():
         shown = await begun(turn)
         await begin(shown)
-        shown.spent(end)
+        shown.other_ended(end)
         await happens(shown, *(answered(seat) for seat in SEATS), Ended(Status.COMPLETE))
 
     async_to_sync(play)()

@@ -1,14 +1,19 @@
 """What a conversation is called."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from asgiref.sync import async_to_sync
 
-from conversations import asking, tasks, titles
+from conversations import asking, changes, presenting, reading, tasks, titles
+from conversations.changes import Known
 from conversations.live import Live
 from conversations.models import Conversation
+from conversations.templatetags.figures import money
 from conversations.tests.worker import carry_out
 from council import claiming
-from council.models import Call, Deliberation
+from council.models import Call, Deliberation, LanguageModel
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,31 @@ def test_it_keeps_the_questions_start_where_a_title_fails_and_nothing_else_is_lo
     provider.script({"kind": "title"}, fault="refuse_auth")
     assert carry_out(asking.ask(alice, "Should we move our pipeline?", council)).status == "complete"
     assert Conversation.objects.get().title == "Should we move our pipeline?"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_it_cost_after_the_end_is_brought_to_open_pages(alice, council, provider):
+    LanguageModel.objects.update(input_price=10**6, output_price=10**6)
+    provider.script({"kind": "title"}, first_token_ms=800)
+    turn = asking.ask(alice, "Should we move our pipeline?", council)
+    ends = []
+
+    async def look():
+        while not ends:
+            await asyncio.sleep(0.02)
+            ends.extend(await tasks.in_thread(lambda: list(Deliberation.objects.filter(finished__isnull=False))))
+        ends.append(await tasks.in_thread(page))
+
+    def page():
+        conversation = Conversation.objects.get()
+        return conversation, Known(turn.pk, ends[0].revision, conversation.title, ends[0].stage)
+
+    carry_out(turn, look)
+    conversation, known = ends[1]
+    assert not changes.since(conversation, replace(known, revision=Deliberation.objects.get().revision)).html
+    (now,) = reading.turns(conversation.pk)
+    assert money(presenting.view(now).cost) in changes.since(conversation, known).html
+    assert Call.objects.get(purpose="title").ended > ends[0].finished
 
 
 @pytest.mark.django_db(transaction=True)

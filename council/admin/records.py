@@ -112,7 +112,7 @@ class CallAdmin(ReadOnly):
         "input_tokens",
         "output_tokens",
     )
-    list_filter = ("state", "outcome", "purpose", "language_model__provider", ModelFilter, "queued")
+    list_filter = ("state", "outcome", "unknown", "purpose", "language_model__provider", ModelFilter, "queued")
     search_fields = ("model_name", "provider_name", "error", "generation")
     ordering = ("-queued", "-pk")
     show_full_result_count = False
@@ -135,6 +135,7 @@ class CallAdmin(ReadOnly):
         "output_tokens",
         "estimated",
         "spent",
+        "unknown",
         "fault",
     )
 

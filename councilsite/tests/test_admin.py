@@ -32,7 +32,7 @@ NAMED = {
     "council.LanguageModel": {"provider", "enabled"},
     "council.Provider": {"enabled", "kind"},
     "council.Deliberation": {"status", "mode", "practice", "created"},
-    "council.Call": {"state", "outcome", "purpose", "language_model__provider", "queued"},
+    "council.Call": {"state", "outcome", "unknown", "purpose", "language_model__provider", "queued"},
     "procrastinate.ProcrastinateJob": {
         "status",
         "queue_name",
