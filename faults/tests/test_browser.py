@@ -44,7 +44,7 @@ def browser(chromium_path):
 @pytest.fixture
 def tab(scene, browser):
     """The page of a question that was just asked."""
-    scene.slowly(2)
+    scene.slowly(4)  # a busy machine takes seconds to load a page, and the tests want it to be still written
     asked = scene.asked()
     context = browser.new_context(base_url=scene.site.address)
     context.set_default_timeout(60_000)
@@ -132,7 +132,7 @@ def test_it_comes_back_from_the_back_forward_cache(scene, tab):
         response = route.fetch()
         route.fulfill(response=response, headers={**response.headers, "cache-control": "private"})
 
-    scene.slowly(6)  # from the next stage on: they still write when it has been loaded a second time
+    scene.slowly(12)  # from the next stage on: they still write when it has been loaded a second time
     tab.route(f"**{tab.asked.place}", without_no_store)
     tab.reload()
     tab.unroute_all()
