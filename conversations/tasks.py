@@ -131,8 +131,12 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         if _running.get(key) is running:
             del _running[key]
-        if running.live.late:
-            await _renew(key, conversation)
+        if running.title:
+            # Its end is written at once or, where the database is away just then, not at all.
+            open_still = Call.objects.filter(deliberation=key, fence=running.claim.attempt, purpose=Call.Purpose.TITLE)
+            lost = await in_thread(call_rows.lose, open_still, call_rows.UNWRITTEN)
+            if lost or running.live.late:
+                await _renew(key, conversation)
 
 
 async def _renew(key: UUID, conversation: UUID) -> None:

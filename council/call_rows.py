@@ -32,6 +32,7 @@ HANDED_OVER = (
     "Its worker was told to go and another made it again. What it had come to by then may be billed all the same."
 )
 LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
+UNWRITTEN = "How it ended could not be written down. Whether the provider carried it out, and bills it, is not known."
 NEVER_SENT = "Its worker was lost before it was sent."
 UNHEARD = "It was never sent: the database was away just then."
 
@@ -218,12 +219,12 @@ def unheard(deliberation_id: Any, fence: int, known: Collection[int]) -> Stateme
     return rows.update(TABLE, values, f"{open_here} AND id <> ALL(%s::bigint[])", deliberation_id, fence, list(known))
 
 
-def lose(left: QuerySet[Call]) -> list[Call]:
-    """Say of calls that a lost worker has left open what is known of them. Returns those that went out."""
+def lose(left: QuerySet[Call], why: str = LOST) -> list[Call]:
+    """Say of calls that were left open what is known of them; `why` is said of those that went out. Returns these."""
     ended = {"state": Call.State.ENDED, "ended": timezone.now()}
     sent = list(left.filter(state=Call.State.SENT))
     left.filter(pk__in=[each.pk for each in sent], state=Call.State.SENT).update(
-        outcome=Outcome.UNKNOWN, error=LOST, unknown=True, **ended
+        outcome=Outcome.UNKNOWN, error=why, unknown=True, **ended
     )
     left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
     return sent

@@ -24,6 +24,8 @@ PURPOSES = {"answering": "answer", "reviewing": "review", "synthesising": "synth
 
 AGAIN = 0.1
 """Seconds between two tries to open the socket."""
+MUTE = 6.0
+"""Seconds after which a page asks by request though its socket is open."""
 GONE, TOO_LONG = 4404, 4413
 
 
@@ -190,7 +192,14 @@ class Page:
         place = f"/ws{self.place}?after={self.known['after']}&revision={self.known['revision']}"
         async with client.ws_connect(place, origin=self.site.address, max_msg_size=0) as connection:
             self.connections += 1
-            async for each in connection:
+            while True:
+                try:
+                    each = await connection.receive(MUTE)
+                except TimeoutError:  # it is open, and nothing comes through
+                    await self._poll(client)
+                    continue
+                if each.type is not aiohttp.WSMsgType.TEXT:
+                    break
                 self._take(json.loads(each.data))
             self.gone = connection.close_code == GONE
             self.polls = connection.close_code == TOO_LONG  # for good: the site asks for no other socket

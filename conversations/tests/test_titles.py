@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import OperationalError
 
 from conversations import asking, changes, presenting, reading, tasks, titles
 from conversations.changes import Known
@@ -12,7 +13,7 @@ from conversations.live import Live
 from conversations.models import Conversation
 from conversations.templatetags.figures import money
 from conversations.tests.worker import carry_out
-from council import claiming
+from council import call_rows, claiming
 from council.models import Call, Deliberation, LanguageModel
 
 
@@ -62,6 +63,18 @@ def test_what_it_cost_after_the_end_is_brought_to_open_pages(alice, council, pro
     (now,) = reading.turns(conversation.pk)
     assert money(presenting.view(now).cost) in changes.since(conversation, known).html
     assert Call.objects.get(purpose="title").ended > ends[0].finished
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_whose_end_could_not_be_written_is_not_left_open(alice, council, provider, monkeypatch):
+    def away(*_):
+        raise OperationalError
+
+    monkeypatch.setattr(call_rows, "end", away)
+    assert carry_out(asking.ask(alice, "Should we move our pipeline?", council)).status == "complete"
+    left = Call.objects.get(purpose="title")
+    assert (left.state, left.outcome, left.unknown) == ("ended", "unknown", True)
+    assert left.error.startswith("How it ended could not be written down.")
 
 
 @pytest.mark.django_db(transaction=True)
