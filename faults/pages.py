@@ -51,16 +51,11 @@ class Person:
         """Send a form."""
         return self.http.post(place, data={"csrfmiddlewaretoken": self.token, **form})
 
-    def ask(self, question: str = "", place: str = "/", request_id: str = "") -> str:
-        """Ask, and where no answer comes send the same form again, as people do; the address of the conversation.
-
-        Raises Refused.
-        """
-        question = question or f"Question {secrets.token_hex(6)}: what now?"
-        form = {"question": question, "council": "bench", "request_id": request_id or str(uuid.uuid4())}
+    def insist(self, place: str, **form: str) -> httpx.Response:
+        """The same, and where no answer comes, or only that the site is in trouble, send it again, as people do."""
         last = "no answer"
 
-        def answered() -> str | None:
+        def answered() -> httpx.Response | None:
             nonlocal last
             try:
                 response = self.post(place, **form)
@@ -68,13 +63,18 @@ class Person:
                 last = repr(error)
                 return None
             last = f"{response.status_code} {response.text[:3000]}"
-            if response.status_code >= 500:
-                return None
-            if response.status_code != httpx.codes.FOUND:
-                raise Refused(last)
-            return response.headers["location"]
+            return response if response.status_code < 500 else None
 
         return wait_until(answered, words=lambda: last)
+
+    def ask(self, question: str = "", place: str = "/", request_id: str = "") -> str:
+        """Ask, and insist on it; the address of the conversation. Raises Refused."""
+        question = question or f"Question {secrets.token_hex(6)}: what now?"
+        form = {"question": question, "council": "bench", "request_id": request_id or str(uuid.uuid4())}
+        response = self.insist(place, **form)
+        if response.status_code != httpx.codes.FOUND:
+            raise Refused(f"{response.status_code} {response.text[:3000]}")
+        return response.headers["location"]
 
     def open(self, place: str) -> "Page":
         """Load a conversation's page and watch it."""

@@ -113,7 +113,7 @@ class Round:
             EVENTS[name](self)
         if stopped:
             self._broke("stopped")
-            self.pages[0].person.post(f"{self.pages[0].place}stop/")
+            self.pages[0].person.insist(f"{self.pages[0].place}stop/")
         return self._end()
 
     def _broke(self, name: str) -> None:
