@@ -33,6 +33,7 @@ __all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "tes
 _FAILED = {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.EMPTY}
 """What another model is asked for; a refusal, a filter and a person's stop are no failures of a model."""
 
+OWN_FAILED = "Its own model failed, as the list of calls says."
 LOST_TWICE = "Twice it was sent and nothing is known of what came of it. It is not asked a third time."
 
 # Enough for a model that thinks before it says hello, and as long as an administrator waits for a page.
@@ -113,11 +114,17 @@ class Asker:
     async def _ask(self, slot: Slot, prompt: Prompt, patience: Patience) -> Reply:
         seat = self.claim.plan.seat(slot.seat)
         model = plans.model_of(self.claim.stored, slot.seat)
-        own, failed = await self._asked(slot, model, seat, prompt(seat), patience)
-        if not failed:
-            return own
+        standing = self.claim.standing.get(slot)
+        if standing is None:
+            own, failed = await self._asked(slot, model, seat, prompt(seat), patience)
+            if not failed:
+                return own
+        else:  # a worker that was lost knew so
+            own = Reply("", Outcome.FAILED, OWN_FAILED)
         said = [own.error]
         for stand_in in plans.stand_ins(self.claim.stored, seat):
+            if standing is not None and stand_in.index < standing:
+                continue
             if patience.over:
                 break
             try:

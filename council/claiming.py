@@ -53,7 +53,8 @@ class Claim(Hold):
     """A deliberation that this worker now carries out.
 
     `filled`: what earlier attempts brought. `lost`: how many calls went out of which nobody knows what came of them;
-    `begun`: what had come of those that nobody ended.
+    `begun`: what had come of those that nobody ended. `standing`: which fallback model was asked last in a
+    seat's place.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Claim(Hold):
     filled: dict[Slot, Reply]
     lost: dict[Asked, int] = field(default_factory=dict)
     begun: dict[Asked, str] = field(default_factory=dict)
+    standing: dict[Slot, int] = field(default_factory=dict)
 
 
 def claim_new(deliberation: Deliberation) -> Claim:
@@ -95,7 +97,8 @@ def claim(deliberation_id: Any) -> Claim | None:
         return None
     lost, begun = _lost(row) if row.attempt > 1 else ({}, {})
     filled = {slot: retrying.reply_of(each) for slot, each in slots.items() if each.state == Contribution.State.ENDED}
-    return replace(_claim(row, filled), lost=lost, begun=begun, kept=kept)
+    standing = {slot: each.stand_in for slot, each in slots.items() if slot not in filled and each.stand_in is not None}
+    return replace(_claim(row, filled), lost=lost, begun=begun, standing=standing, kept=kept)
 
 
 def hand_over(claim: Claim) -> None:

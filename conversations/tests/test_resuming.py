@@ -10,7 +10,7 @@ from conversations.tests.worker import carry_out, job, work
 from council import claiming, measuring, plans, record
 from council.call_rows import NewCall
 from council.core import values
-from council.core.events import AnswerFinished, StageStarted
+from council.core.events import AnswerFinished, StageStarted, StandInAsked
 from council.core.values import Outcome, Reply, Slot, Stage
 from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
@@ -136,6 +136,22 @@ def test_a_fallback_model_is_asked_instead_of_a_third_time(alice, council, provi
     assert found.status == "complete"
     assert found.answers.get(seat=1).stand_in == 0
     assert asked(provider) == ["spare", "test-0", "test-2"]
+
+
+def test_a_model_that_had_failed_is_not_asked_again_where_the_worker_of_its_stand_in_is_lost(alice, council, provider):
+    for place, name in enumerate(("first", "second")):
+        spare = LanguageModel.objects.create(
+            provider=ProviderRow.objects.get(), slug=name, model_id=name, name=name, context=100_000
+        )
+        Fallback.objects.create(council=council, role="member", position=place, language_model=spare)
+    turn = asking.ask(alice, "What now?", council)
+    recorder = record.Recorder(claiming.claim(turn.deliberation_id))
+    for event in (StageStarted(Stage.ANSWERING, (0, 1, 2)), StandInAsked(Slot(Stage.ANSWERING, 1), 1)):
+        recorder.begin(event)
+        recorder.write(recorder.change([event]))
+    found = carry_out(turn)
+    assert asked(provider) == ["second", "test-0", "test-2"]
+    assert found.answers.get(seat=1).stand_in == 1
 
 
 def test_silence_and_a_lost_worker_count_together(turn, provider):

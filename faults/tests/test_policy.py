@@ -223,6 +223,7 @@ def test_a_stand_in_whose_workers_die_is_asked_twice_and_then_the_next(scene):
         scene.fresh()
     assert page.ends()["status"] == "complete"
     assert len(asked(scene, "answer", "s0")) == 2
+    assert len(asked(scene, **FIRST)) == 1
     assert page.shows(IN_ITS_PLACE.format("Stand-in 1"))
     assert page.shows("Calls with an unknown result")
 
