@@ -132,12 +132,13 @@ def test_it_comes_back_from_the_back_forward_cache(scene, tab):
         response = route.fetch()
         route.fulfill(response=response, headers={**response.headers, "cache-control": "private"})
 
-    scene.slowly(12)  # from the next stage on: they still write when it has been loaded a second time
+    scene.slowly(40)  # the next stage: they still write when it has been loaded a second time, by a busy machine too
     tab.route(f"**{tab.asked.place}", without_no_store)
     tab.reload()
     tab.unroute_all()
     writing(tab)
     tab.goto("/history/")
+    scene.slowly(1)
     tab.asked.ends()
     tab.go_back(wait_until="commit")  # nothing is loaded
     assert tab.evaluate("window.persisted")
