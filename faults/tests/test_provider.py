@@ -195,6 +195,7 @@ def test_a_provider_behind_a_dead_line_is_given_up(scene):
     scene.site.to_provider.hole()
     page = scene.asked()
     assert page.ends()["status"] == "failed"
+    assert page.shows("calls is not known; they may be billed.")
 
 
 @pytest.mark.faults
