@@ -75,7 +75,7 @@ def steps(ask: Ask, said: Speech) -> list[tuple[float, bytes]]:
             self.event(text)
 
     for wait in say(ask, said)(Paper()):
-        sent.append([wait, b""])  # noqa: PERF401 -- the play writes into the last one
+        sent.append([wait, b""])  # noqa: PERF401  # the play writes into the last one
     return [(wait, data) for wait, data in sent]
 
 

@@ -114,7 +114,7 @@ class Pump:
                     heapq.heapreplace(heap, (due + wait, number, reply))
                 behind = clock() - due
                 late.append(behind)
-                if behind > reply.behind:  # noqa: PLR1730 -- max() costs a call for each token
+                if behind > reply.behind:  # noqa: PLR1730  # max() costs a call for each token
                     reply.behind = behind
         except BaseException:
             heapq.heappop(heap)

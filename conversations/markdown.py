@@ -335,7 +335,7 @@ def _highlighted(name: str, code: str) -> str:
     try:
         lexer = _lexer_class(name)(stripnl=False)  # one for each use: some keep state while they work
         return highlight(unescape(code), lexer, _FORMATTER)
-    except Exception:  # noqa: BLE001  a mistake in one of some hundred lexers must not cost the answer
+    except Exception:  # noqa: BLE001  # a mistake in one of some hundred lexers must not cost the answer
         return code
 
 
@@ -359,7 +359,7 @@ def _mathml(source: str, display: str) -> str:
             if node.text:
                 node.text = clean(unescape(node.text))
         return tostring(tree, encoding="unicode")
-    except Exception:  # noqa: BLE001  it raises its own, IndexError, KeyError, RecursionError and more on bad input
+    except Exception:  # noqa: BLE001  # it raises its own, IndexError, KeyError, RecursionError and more on bad input
         return fallback
 
 
