@@ -9,6 +9,7 @@ from typing import Any
 from bench.text import read_stamps
 from faults.pages import Page
 from faults.site import PATIENCE, Site
+from governance import hash_chain
 
 PURPOSES = {"ballot": "review"}
 """The provider's words for a kind of request, where the site has others."""
@@ -150,8 +151,27 @@ def no_deliberation_alone(account: Account) -> Iterator[str]:
         yield f"I7: {each['id']} has no turn"
 
 
-# I3 (money) and I6 (audit) join here, each a function like these, when there is a ledger and a trail.
-INVARIANTS = (one_result_a_slot, a_call_for_each_request, pages_equal_a_reload, no_deliberation_alone)
+def audited(account: Account) -> Iterator[str]:
+    """I6: the chain of the audit trail is whole; in it each deliberation was asked once and ended once for each try."""
+    events = [tuple(each.values()) for each in account.site.rows(hash_chain.EVENTS)]
+    for each in hash_chain.look_through(events).wrong:
+        yield f"I6: {each}"
+    told = Counter(
+        (each["object_id"], each["kind"])
+        for each in account.site.rows("SELECT object_id, kind FROM governance_event WHERE object_type = 'deliberation'")
+    )
+    for key in (str(each["id"]) for each in account.deliberations):
+        asked, again, ended = (told[key, kind] for kind in ("asked", "tried again", "ended"))
+        seen = sum(str(each[0]) == key for each in account.tried_again)
+        if asked != 1 or ended != 1 + again or again < seen:
+            yield (
+                f"I6: the trail says of {key} that it was asked {asked} times, tried again {again} and ended {ended};"
+                f" the pages tried it again {seen} times"
+            )
+
+
+# I3 (money) joins here, a function like these, when there is a ledger.
+INVARIANTS = (one_result_a_slot, a_call_for_each_request, pages_equal_a_reload, audited, no_deliberation_alone)
 
 
 def broken(site: Site, since: Any, pages: list[Page], seconds: float = PATIENCE) -> list[str]:

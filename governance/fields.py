@@ -47,7 +47,7 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # generic
         if isinstance(value, _Sealed):
             return str(value)
         text = super().get_prep_value(value)
-        return _ring().encrypt(text.encode()).decode() if text else text
+        return seal(text) if text else text
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:  # noqa: ARG002, FBT001  # Django's signature
         """The attribute, unopened where nobody opened it."""
@@ -59,13 +59,28 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # generic
 
     def open(self, value: str) -> str:
         """The text. Raises ImproperlyConfigured."""
-        try:
-            return _ring().decrypt(value.encode()).decode()
-        except InvalidToken as error:
-            raise ImproperlyConfigured(
-                f"{self.model._meta.label}.{self.name} was encrypted with a key that is not in FIELD_KEYS. "
-                "Put the key it was written with back at the end of the ring."
-            ) from error
+        return unseal(value, f"{self.model._meta.label}.{self.name}")
+
+
+def seal(text: str) -> str:
+    """The text, encrypted with the newest key of the ring."""
+    return _ring().encrypt(text.encode()).decode()
+
+
+def unseal(sealed: str, what: str = "This") -> str:
+    """The text that was sealed. Raises ImproperlyConfigured, naming `what` it is, where no key of the ring fits."""
+    try:
+        return _ring().decrypt(sealed.encode()).decode()
+    except InvalidToken as error:
+        raise ImproperlyConfigured(
+            f"{what} was encrypted with a key that is not in FIELD_KEYS. "
+            "Put the key it was written with back at the end of the ring."
+        ) from error
+
+
+def sealed_anew(sealed: str) -> str:
+    """The same, encrypted with the newest key. Raises InvalidToken where no key of the ring fits."""
+    return _ring().rotate(sealed.encode()).decode()
 
 
 def _ring() -> MultiFernet:

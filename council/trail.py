@@ -1,0 +1,58 @@
+"""Deliberations in the audit trail: what is asked of which council, and who had seen it when it was over."""
+
+from typing import Any
+from uuid import UUID
+
+from council.models import Call, Deliberation
+from governance import audit
+from governance.audit import Kind, Thing
+from governance.rows import Statement
+
+DELIBERATION = "deliberation"
+
+# Calls of which a part may have gone out count as seen.
+_ENDED = """
+    jsonb_build_object(
+        'status', %s::text, 'seconds', %s::numeric, 'calls', count(*), 'unknown', count(*) FILTER (WHERE unknown),
+        'cost', sum(cost), 'seen by', coalesce(
+            jsonb_agg(DISTINCT jsonb_build_object('provider', provider_name, 'model', model_name))
+                FILTER (WHERE sent IS NOT NULL), '[]'
+        )
+    )
+"""
+_CALLS = f"{Call._meta.db_table} WHERE deliberation_id = %s"
+
+
+def thing(deliberation_id: Any) -> Thing:
+    """A deliberation as what something was done to."""
+    return Thing(DELIBERATION, deliberation_id)
+
+
+def asked(actor: UUID, deliberation: Deliberation, council: str, conversation: Any, by: str = "") -> Statement:
+    """The statement that tells of a question: by its digest, and by whom it may be seen.
+
+    `by`: what has asked in the place of the person, who did nothing then.
+    """
+    whose = {"by": by, "for": actor} if by else {}
+    plan = deliberation.plan
+    models = [*plan["models"], *(each["model"] for each in plan["fallbacks"])]
+    named = dict.fromkeys((each["provider_name"], each["model_id"]) for each in models)
+    return audit.event(
+        Kind.ASKED,
+        None if by else actor,
+        thing(deliberation.pk),
+        conversation=conversation,
+        council=council,
+        mode=deliberation.mode,
+        question=audit.digest(deliberation.question),
+        earlier=len(plan["history"]),
+        models=[{"provider": provider, "model": model} for provider, model in named],
+        **whose,
+    )
+
+
+def ended(deliberation_id: Any, status: str, seconds: float) -> Statement:
+    """The statement that tells how one ended, what it cost, and which models of which providers saw a part of it."""
+    return audit.event_of(
+        Kind.ENDED, thing(deliberation_id), _ENDED, _CALLS, str(status), round(seconds, 3), deliberation_id
+    )
