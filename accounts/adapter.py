@@ -1,17 +1,22 @@
 """What the site asks of allauth beyond its settings."""
 
 from collections.abc import Collection
+from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from accounts import sockets
+from accounts import limits, sockets, trail
 from accounts.models import SiteSettings
+from governance import audit
+from governance.audit import Kind, Thing
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -28,6 +33,19 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
         """As the site's settings say."""
         return SiteSettings.current().sign_up_open
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Of an account, from where it is tried: or a stranger's mistakes would lock its owner out."""
+        account = super()._get_login_attempts_cache_key(request, **credentials)
+        return f"{account} {limits.network(request.META['REMOTE_ADDR'])}"
+
+    def validation_error(self, code: str, *args: Any) -> ValidationError:
+        """What is wrong with a form. Guesses that no signal tells of are counted, and tries that a limit refuses."""
+        if code == "enter_current_password":
+            audit.count(Kind.SIGN_IN_FAILED)
+        elif code == "too_many_login_attempts":
+            audit.count(Kind.REFUSED, Thing("limit", limits.What.SIGN_INS))
+        return super().validation_error(code, *args)
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         """Pages that other sessions have open hear nothing more: a new password ends those sessions."""
@@ -55,6 +73,10 @@ class SessionsAdapter(DefaultUserSessionsAdapter):
 
     def end_sessions(self, sessions: Collection[UserSession]) -> None:
         """End them; pages that they have open hear nothing more."""
-        super().end_sessions(sessions)
-        for person_id in {session.user_id for session in sessions}:
+        people = {session.user_id: session.user for session in sessions}
+        with transaction.atomic():
+            super().end_sessions(sessions)
+            for person in people.values():
+                audit.record(Kind.SIGNED_OUT, person.actor, trail.thing(person), what="other sessions ended")
+        for person_id in people:
             sockets.show_out(person_id)

@@ -4,6 +4,8 @@ from typing import Any
 
 from allauth.account import forms as allauth_forms
 from allauth.account.adapter import get_adapter
+from allauth.mfa.adapter import get_adapter as get_factors_adapter
+from allauth.mfa.base import forms as factor_forms
 from django import forms
 from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.forms import SetPasswordForm as DjangoSetPasswordForm
@@ -13,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts import signing_up
+from accounts import factors, signing_up
 from accounts.models import SiteSettings, User
 
 ADDRESS = _("E-mail address")
@@ -154,3 +156,22 @@ class SignupForm(allauth_forms.SignupForm):
     def _domains(self) -> str:
         names = ", ".join(self.settings.domain_names)
         return gettext("Whoever has an address in one of these domains can sign up: %(names)s.") % {"names": names}
+
+
+class _Once:
+    """Before a form that asks for a code: each of an app's is good for once."""
+
+    def clean_code(self: Any) -> str:
+        """Raises ValidationError."""
+        code: str = super().clean_code()  # type: ignore[misc]  # of the form that this comes before
+        if not factors.spend(self.authenticator):
+            raise get_factors_adapter().validation_error("incorrect_code")
+        return code
+
+
+class FactorForm(_Once, factor_forms.AuthenticateForm):
+    """A code, to sign in."""
+
+
+class FactorAgainForm(_Once, factor_forms.ReauthenticateForm):
+    """A code, to go on with something sensitive."""

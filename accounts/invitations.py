@@ -26,7 +26,7 @@ def accept(invitation: Invitation, form: JoinForm) -> User | None:
     with transaction.atomic():
         # Whoever comes second waits here, and then finds it accepted.
         found = Invitation.objects.open().select_for_update().filter(pk=invitation.pk).first()
-        person = joining.join(form, found.groups.all()) if found else None
+        person = joining.join(form, found.groups.all(), "invitation") if found else None
         if found and person:
             found.accepted, found.accepted_by = timezone.now(), person
             found.save(update_fields=["accepted", "accepted_by"])

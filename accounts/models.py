@@ -1,19 +1,25 @@
 """People, invitations, and what an administrator decides about both."""
 
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser, Group
+from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.validators import validate_domain_name
+from django.core.validators import MaxValueValidator, MinValueValidator, validate_domain_name
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from accounts import roles
+from accounts.roles import Role
+from governance import rows
 from governance.fields import EncryptedTextField
 from governance.tokens import digest, new_token
 
@@ -30,6 +36,7 @@ class UserManager(BaseUserManager["User"]):
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
+        user.groups.add(roles.group(Role.MEMBER))
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
@@ -66,6 +73,13 @@ class User(AbstractUser):
     last_name = None  # type: ignore[assignment]  # narrower than the stubs say
     email = models.EmailField(_("e-mail address"), unique=True)
     name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("How the site greets you."))
+    actor = models.UUIDField(
+        unique=True,
+        default=uuid4,
+        db_default=RandomUUID(),
+        editable=False,
+        help_text=_("Who this is in the audit trail, which knows no names: whoever forgets this, cuts them."),
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -97,6 +111,16 @@ class User(AbstractUser):
         """Whether nobody could administer the site without this person."""
         administrators = User.objects.filter(is_superuser=True, is_active=True)
         return administrators.filter(pk=self.pk).exists() and not administrators.exclude(pk=self.pk).exists()
+
+    @cached_property
+    def rights(self) -> frozenset[str]:
+        """The permissions that are written down for this person or a group of theirs, such as `conversations.ask`."""
+        (found,) = rows.execute([roles.statement(self.pk)])
+        return roles.read(found)
+
+    def may(self, right: str) -> bool:
+        """Whether this person has a permission. Whoever works at the shell administers the machine, and may."""
+        return self.email == SHELL_EMAIL or self.has_perm(right)
 
     def get_full_name(self) -> str:
         """The name, or the address of somebody without one."""
@@ -196,6 +220,17 @@ class SiteSettings(models.Model):
         help_text=_("Whether people may share a conversation with anyone who has the link, without signing in."),
     )
 
+    factor_grace_days = models.PositiveSmallIntegerField(
+        _("days without a second factor"),
+        default=7,
+        db_default=7,
+        validators=[MaxValueValidator(365)],
+        help_text=_(
+            "Whoever may enter the administration needs a second factor. So many days after an account was made it may"
+            " do without, the first administrator's too. 0: from the start."
+        ),
+    )
+
     class Meta:
         verbose_name = verbose_name_plural = _("site settings")
         constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_row_of_site_settings")]
@@ -236,3 +271,78 @@ class SiteSettings(models.Model):
         if self.signup == self.SignUp.DOMAINS and not names:
             raise ValidationError({"domains": _("Name at least one domain, or choose another way to sign up.")})
         self.domains = "\n".join(dict.fromkeys(names))
+
+
+class Limit(models.Model):
+    """How often something may be done, or how much of it may go on at the same time."""
+
+    class What(models.TextChoices):
+        ASKS = "asks", _("questions asked")
+        GOING = "going", _("deliberations at the same time")
+        SOCKETS = "sockets", _("open pages at the same time, in one process")
+        MESSAGES = "messages", _("messages from an open page")
+        SIGN_INS = "sign-ins", _("tries to sign in that fail")
+        LINKS = "links", _("shared links opened")
+        ACTS = "acts", _("exports, links, names, deletions")
+
+    class Per(models.TextChoices):
+        PERSON = "person", _("each person")
+        GROUP = "group", _("the group together")
+        ADDRESS = "address", _("each network address")
+
+    AT_A_TIME = (What.GOING, What.SOCKETS)
+    OF_STRANGERS = (What.SIGN_INS, What.LINKS)
+    OF_SOCKETS = (What.SOCKETS, What.MESSAGES)
+    OF_PEOPLE = (What.ASKS, What.GOING, What.ACTS)
+
+    what = models.CharField(max_length=10, choices=What)
+    group = models.ForeignKey(
+        Group,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        help_text=_("For these people, in place of what holds for everyone. Empty: for everyone."),
+    )
+    per = models.CharField(_("counted for"), max_length=10, choices=Per, default=Per.PERSON)
+    amount = models.PositiveIntegerField(_("at most"), validators=[MinValueValidator(1)])
+    seconds = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("In so many seconds: 3600 is an hour. Empty for what goes on at the same time."),
+    )
+
+    class Meta:
+        verbose_name = _("limit")
+        verbose_name_plural = _("limits")
+        ordering = ("what", "group__name", "per")
+
+    def __str__(self) -> str:
+        return f"{self.get_what_display()}: {self.amount}"
+
+    @property
+    def window(self) -> str:
+        """In how long, in words; empty for what goes on at the same time."""
+        if self.seconds is None:
+            return ""
+        for unit, one, several in ((3600, _("an hour"), _("%s hours")), (60, _("a minute"), _("%s minutes"))):
+            if self.seconds % unit == 0:
+                count = self.seconds // unit
+                return str(one) if count == 1 else str(several) % count
+        return str(_("%s seconds")) % self.seconds
+
+    def clean(self) -> None:
+        """Raises ValidationError for what does not go together."""
+        super().clean()
+        if self.what in self.AT_A_TIME and self.seconds is not None:
+            raise ValidationError({"seconds": _("This is counted as it goes on: leave the seconds empty.")})
+        if self.what and self.what not in self.AT_A_TIME and self.seconds is None:
+            raise ValidationError({"seconds": _("Say in how many seconds.")})
+        if self.what in self.OF_STRANGERS and (self.group is not None or self.per != self.Per.ADDRESS):
+            raise ValidationError({"per": _("Nobody has signed in yet: this is counted for each network address.")})
+        if self.what in self.OF_PEOPLE and self.per == self.Per.ADDRESS:
+            raise ValidationError({"per": _("Whoever does this has signed in: choose each person, or a group.")})
+        if self.what in self.OF_SOCKETS and self.per == self.Per.GROUP:
+            raise ValidationError({"per": _("Each process counts these by itself: choose each person.")})
+        if self.per == self.Per.GROUP and self.group is None:
+            raise ValidationError({"group": _("Choose the group whose people are counted together.")})

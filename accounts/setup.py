@@ -9,8 +9,11 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.db import connection, transaction
 from django.urls import reverse
 
+from accounts import trail
 from accounts.forms import AdministratorForm
 from accounts.models import User
+from governance import audit
+from governance.audit import Kind
 
 VALID = timedelta(days=7)
 # A dot, because not every terminal takes a colon to be part of a link.
@@ -48,6 +51,7 @@ def make_administrator(form: AdministratorForm) -> User | None:
             return None
         person.save()
         person.vouch_for_address()
+        audit.record(Kind.JOINED, person.actor, trail.thing(person), by="setup", administrator=True)
     return person
 
 

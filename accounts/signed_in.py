@@ -10,6 +10,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from accounts import roles
 from accounts.models import User
 from governance import rows
 
@@ -34,6 +35,15 @@ class Backend(AuthenticationBackend):
 
     def get_user(self, user_id: Any) -> User | None:
         """The person, if they may sign in."""
-        (found,) = rows.execute([_PERSON(user_id)])
+        found, rights = rows.execute([_PERSON(user_id), roles.statement(user_id)])
         person = next(iter(rows.instances(User, found.rows)), None)
-        return person if person and self.user_can_authenticate(person) else None
+        if person is None or not self.user_can_authenticate(person):
+            return None
+        person.rights = roles.read(rights)
+        return person
+
+    def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        """As Django's own, from what was read together with the person; there are none for single objects."""
+        if not user_obj.is_active or user_obj.is_anonymous or obj is not None:
+            return set()
+        return set(user_obj.rights)

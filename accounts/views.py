@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import cast
 
+from allauth.account import views as allauth_views
 from allauth.account.forms import LoginForm
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from allauth.mfa.models import Authenticator
@@ -11,6 +13,7 @@ from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -20,9 +23,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import invitations, joining, setup, signing_up
+from accounts import invitations, joining, limits, setup, signing_up, trail
 from accounts.forms import AdministratorForm, JoinForm, ProfileForm
 from accounts.models import Invitation, User
+from accounts.refusing import View, sparingly, too_often
+from governance import audit
+from governance.audit import Kind
 
 YEAR = 365 * 24 * 3600
 # Kept in cookies: they belong to a browser, and the first byte of a page must already know them.
@@ -32,13 +38,17 @@ CHOICES = {"theme": ("system", "light", "dark"), "shortcuts": ("on", "off")}
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
+@sparingly("POST")
 def settings(request: HttpRequest) -> HttpResponse:
     """A person's own page. Only the name is changed here; the rest leads to allauth's pages."""
     # Not request.user itself: a refused name must not greet its author from the sidebar.
     person = User.objects.get(pk=cast("int", request.user.pk))
     form = ProfileForm(request.POST or None, instance=person)
     if request.method == "POST" and form.is_valid():
-        form.save()
+        with transaction.atomic():
+            form.save()
+            if form.has_changed():
+                audit.record(Kind.CHANGED, person.actor, trail.thing(person), what="own name")
         messages.success(request, _("Saved."))
         return redirect("settings")
     factors = list(Authenticator.objects.filter(user=person).values_list("type", flat=True))
@@ -124,6 +134,35 @@ def set_up(request: HttpRequest, token: str) -> HttpResponse:
 def set_up_done(request: HttpRequest) -> HttpResponse:
     """Offers a second factor right after an account was made by a link."""
     return render(request, "accounts/setup_done.html")
+
+
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Allauth's own page; but nobody goes wrong there as often as they like.
+
+    What goes well does not count: a whole house may share one address.
+    """
+    if request.method != "POST":
+        return cast("HttpResponse", allauth_views.login(request))
+    address = request.META["REMOTE_ADDR"]
+    try:
+        limits.look(limits.What.SIGN_INS, address=address)
+        response = cast("HttpResponse", allauth_views.login(request))
+        if getattr(request, "sign_in_failed", False):
+            limits.take(limits.What.SIGN_INS, address=address)
+    except limits.Reached as reached:
+        return too_often(request, reached)
+    return response
+
+
+@login_required
+@sparingly("GET")
+def recovery_codes(request: HttpRequest, view: View, what: str) -> HttpResponse:
+    """Allauth's own pages, told of: whoever has seen them can sign in with them."""
+    response = view(request)
+    if response.status_code == HTTPStatus.OK:
+        person = cast("User", request.user)
+        audit.record(Kind.DID, person.actor, trail.thing(person), what=what)
+    return response
 
 
 def _join(

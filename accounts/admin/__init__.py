@@ -1,5 +1,5 @@
 """People, invitations and site settings in the admin."""
 
-from accounts.admin import invitations, people, site_settings
+from accounts.admin import audit_trail, invitations, limits, people, site_settings
 
-__all__ = ["invitations", "people", "site_settings"]
+__all__ = ["audit_trail", "invitations", "limits", "people", "site_settings"]

@@ -62,6 +62,13 @@ class InvitationForm(InvitationModelForm):
             raise ValidationError(_("There is an account with this address already."))
         return email
 
+    def clean(self) -> dict[str, Any]:
+        """Raises ValidationError where somebody made this account and nobody has proved its address: a mail does."""
+        given = super().clean() or self.cleaned_data
+        if not given.get("mail") and _is_there(given.get("email", "")):
+            raise ValidationError({"mail": _("Somebody has made an account for this address: send the link there.")})
+        return given
+
 
 @admin.register(Invitation)
 class InvitationAdmin(InvitationsAdmin):
@@ -169,10 +176,11 @@ class InvitationAdmin(InvitationsAdmin):
         """Make links that are still good stop working at once."""
         withdrawn = 0
         for invitation in queryset:
-            # One statement, so that whoever accepts it at this moment comes before or after.
-            if Invitation.objects.open().filter(pk=invitation.pk).update(withdrawn=timezone.now()):
-                self.log_change(request, invitation, gettext("Withdrawn"))
-                withdrawn += 1
+            with transaction.atomic():
+                # One statement, so that whoever accepts it at this moment comes before or after.
+                if Invitation.objects.open().filter(pk=invitation.pk).update(withdrawn=timezone.now()):
+                    self.log_change(request, invitation, gettext("Withdrawn"))
+                    withdrawn += 1
         words = ngettext("%d invitation is withdrawn.", "%d invitations are withdrawn.", withdrawn) % withdrawn
         if withdrawn < len(queryset):
             words += " " + gettext("The others were over already.")
@@ -196,5 +204,9 @@ def _may_invite(request: HttpRequest) -> bool:
 
 
 def _may_have_link(request: HttpRequest, invitation: Invitation) -> bool:
-    """Whoever has the link can join by it, and would be given its groups."""
-    return is_superuser(request) or not invitation.groups.exists()
+    """Whoever has the link can join by it, and would be given its groups, and what the account has that it is for."""
+    return not _is_there(invitation.email) and (is_superuser(request) or not invitation.groups.exists())
+
+
+def _is_there(email: str) -> bool:
+    return User.objects.filter(email__iexact=email).exists()

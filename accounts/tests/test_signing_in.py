@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.urls import reverse
 
@@ -156,3 +157,16 @@ def test_signing_out_is_a_post(client):
 def same(page):
     """A page without what is new in every answer."""
     return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", page)
+
+
+def test_signing_in_begins_another_session(client, settings):
+    """Whoever knew the key of the one before knows nothing."""
+    bob, session = cast.bob(), client.session
+    session["kept"] = True
+    session.save()
+    before = session.session_key
+    client.cookies[settings.SESSION_COOKIE_NAME] = before
+    sign_in(client, bob.email)
+    assert signed_in(client)
+    assert client.session.session_key != before
+    assert not Session.objects.filter(pk=before).exists()

@@ -14,7 +14,7 @@ ROW = f"{LIST}1/change/"
 
 
 def save(client, **given):
-    return client.post(ROW, {"signup": "closed", "domains": "", **given})
+    return client.post(ROW, {"signup": "closed", "domains": "", "factor_grace_days": "7", **given})
 
 
 @pytest.fixture

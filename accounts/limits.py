@@ -1,0 +1,203 @@
+"""How often: what somebody may do in a while, and how much at the same time. What a superuser decides (`Limit`).
+
+Counted by the limits library, in Redis where there is one, so that all processes count together; else, and while Redis
+is away, in the memory of each process. Open sockets are counted by each process for itself.
+"""
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from ipaddress import ip_network
+from math import ceil
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage, RedisStorage, Storage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from accounts.models import Limit
+
+logger = logging.getLogger(__name__)
+
+What, Per = Limit.What, Limit.Per
+
+KNOWN_FOR = 5.0
+"""Seconds for which a process goes by the limits that it has read."""
+PAUSE = 5.0
+"""Seconds for which a Redis that did not answer is not asked."""
+MINUTE, HOUR = 60, 3600
+
+
+@dataclass(slots=True)
+class _Outage:
+    until: float = 0.0
+
+
+_outage = _Outage()
+
+# Where an administrator has decided nothing about it.
+DEFAULTS = {
+    What.ASKS: Limit(what=What.ASKS, per=Per.PERSON, amount=120, seconds=HOUR),
+    What.GOING: Limit(what=What.GOING, per=Per.PERSON, amount=5),
+    What.SOCKETS: Limit(what=What.SOCKETS, per=Per.PERSON, amount=60),
+    What.MESSAGES: Limit(what=What.MESSAGES, per=Per.PERSON, amount=60, seconds=MINUTE),
+    What.SIGN_INS: Limit(what=What.SIGN_INS, per=Per.ADDRESS, amount=30, seconds=5 * MINUTE),
+    What.LINKS: Limit(what=What.LINKS, per=Per.ADDRESS, amount=240, seconds=MINUTE),
+    What.ACTS: Limit(what=What.ACTS, per=Per.PERSON, amount=300, seconds=HOUR),
+}
+
+
+class Reached(Exception):
+    """A limit is reached; the message says when to come back. `seconds`: until then; None: once something has ended."""
+
+    def __init__(self, what: str, seconds: int | None) -> None:
+        super().__init__(_words(what, seconds))
+        self.what = what
+        self.seconds = seconds
+
+
+def take(what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = "") -> None:
+    """Count one of these. Raises Reached, and then it is not to be done."""
+    _ask("hit", what, person, address)
+
+
+def look(what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = "") -> None:
+    """Whether another may be done, without counting it: for what counts once it has gone wrong. Raises Reached."""
+    _ask("test", what, person, address)
+
+
+def _ask(way: str, what: str, person: AbstractBaseUser | AnonymousUser | None, address: str) -> None:
+    for limit, whose in _apply(what, person, address):
+        if limit.seconds is None:
+            continue
+        item = RateLimitItemPerSecond(limit.amount, limit.seconds)
+        names = ("council", what, str(limit.pk or "default"), whose)
+        free, reset = _counted(way, item, names)
+        if not free:
+            raise Reached(what, max(1, ceil(reset - time.time())))
+
+
+def _counted(way: str, item: RateLimitItemPerSecond, names: tuple[str, ...]) -> tuple[bool, float]:
+    """Whether there was room, and when there will be, in seconds since 1970. A Redis that is away is left alone."""
+    if settings.REDIS_URL and time.monotonic() >= _outage.until:
+        try:
+            return _by(_limiter(settings.REDIS_URL), way, item, names)
+        except Exception as error:  # noqa: BLE001  # whatever the client of Redis raises
+            _outage.until = time.monotonic() + PAUSE
+            logger.warning("Redis is away (%s): each process counts for itself", error)
+    return _by(_limiter(""), way, item, names)
+
+
+def _by(
+    limiter: SlidingWindowCounterRateLimiter, way: str, item: RateLimitItemPerSecond, names: tuple[str, ...]
+) -> tuple[bool, float]:
+    return getattr(limiter, way)(item, *names), limiter.get_window_stats(item, *names).reset_time
+
+
+def at_once(
+    what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = ""
+) -> list[tuple[Limit, str]]:
+    """The limits to how much of it may go on at the same time, each with whose it is: counted by whoever knows."""
+    return [(limit, whose) for limit, whose in _apply(what, person, address) if limit.seconds is None]
+
+
+class Open:
+    """What is open in this process, by whose it is. For one thread."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._count: Counter[str] = Counter()
+
+    def enter(self, key: str, most: Iterable[int]) -> None:
+        """One more, of which each of these limits allows so many. Raises Reached."""
+        if any(self._count[key] >= each for each in most):
+            raise Reached(self._what, None)
+        self._count[key] += 1
+
+    def leave(self, key: str) -> None:
+        """One less."""
+        self._count[key] -= 1
+        if self._count[key] <= 0:
+            del self._count[key]
+
+
+def network(address: str) -> str:
+    """What an address counts as: whoever has one of IPv6 has all of its network."""
+    if ":" in address:
+        with contextlib.suppress(ValueError):
+            return str(ip_network(f"{address}/64", strict=False))
+    return address
+
+
+def first(what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = "") -> Limit:
+    """The first limit that concerns this."""
+    return next((limit for limit, _whose in _apply(what, person, address)), DEFAULTS[What(what)])
+
+
+def rate(limit: Limit) -> tuple[int, float]:
+    """How many, in how many seconds."""
+    return limit.amount, float(limit.seconds or MINUTE)
+
+
+def forget() -> None:
+    """Read the limits anew: one was just changed here."""
+    _rows.cache_clear()
+
+
+def forget_counts() -> None:
+    """Count from nothing again, in this process's memory: for tests."""
+    _limiter.cache_clear()
+    _outage.until = 0.0
+
+
+def _apply(what: str, person: AbstractBaseUser | AnonymousUser | None, address: str) -> Iterable[tuple[Limit, str]]:
+    """The limits that concern this, each with whose count it is."""
+    decided = [each for each in _rows(int(time.monotonic() / KNOWN_FOR)) if each.what == what]
+    groups: frozenset[int] = frozenset()
+    if person is not None and person.pk and any(each.group_id for each in decided):
+        groups = frozenset(person.groups.values_list("pk", flat=True))  # type: ignore[union-attr]  # of whoever has a key
+    address = network(address)
+    # Those of one's groups hold in place of those for everyone, and these in place of the site's own.
+    of_groups = [each for each in decided if each.group_id in groups]
+    for_everyone = [each for each in decided if each.group_id is None]
+    for limit in of_groups or for_everyone or [DEFAULTS[Limit.What(what)]]:
+        if limit.per == Per.GROUP:
+            yield limit, f"group {limit.group_id}"
+        elif limit.per == Per.PERSON and person is not None and person.pk:
+            yield limit, f"person {person.pk}"
+        elif limit.per == Per.ADDRESS or person is None or not person.pk:
+            yield limit, f"address {address}"
+
+
+@lru_cache(maxsize=1)
+def _rows(_now: int) -> list[Limit]:
+    return list(Limit.objects.order_by("pk"))
+
+
+@cache
+def _limiter(redis: str) -> SlidingWindowCounterRateLimiter:
+    storage: Storage = RedisStorage(redis, socket_timeout=0.5, socket_connect_timeout=0.5) if redis else MemoryStorage()
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+def _words(what: str, seconds: int | None) -> str:
+    if seconds is None:
+        return _("As much as you may have at work at the same time is at work. Wait until something has ended.")
+    minutes = ceil(seconds / MINUTE)
+    if seconds < MINUTE:
+        when = ngettext("in %s second", "in %s seconds", seconds) % seconds
+    else:
+        when = ngettext("in %s minute", "in %s minutes", minutes) % minutes
+    said: dict[Any, str] = {
+        What.ASKS: _("You have asked as often as you may for now. Ask again %(when)s."),
+        What.SIGN_INS: _("There were too many tries to sign in. Try again %(when)s."),
+    }
+    return said.get(what, _("That was too often. Try again %(when)s.")) % {"when": when}

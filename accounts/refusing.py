@@ -1,0 +1,53 @@
+"""What whoever reaches a limit is told over HTTP, and how a view gets one."""
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django_htmx.http import trigger_client_event
+
+from accounts import limits
+from governance import audit
+from governance.audit import Kind, Thing
+
+View = Callable[..., HttpResponse]
+
+
+def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:
+    """When to come back. Counted, for it may be asked for at will."""
+    audit.count(Kind.REFUSED, Thing("limit", reached.what))
+    if request.htmx:  # type: ignore[attr-defined]  # of django-htmx's middleware
+        told = {"text": str(reached), "tone": "warn"}
+        response = trigger_client_event(HttpResponse(status=HTTPStatus.TOO_MANY_REQUESTS), "toast", told)
+    else:
+        response = render(request, "429.html", {"reached": str(reached)}, status=HTTPStatus.TOO_MANY_REQUESTS)
+    if reached.seconds:
+        response["Retry-After"] = str(reached.seconds)
+    return response
+
+
+def much_too_often(request: HttpRequest) -> HttpResponse:
+    """The same for allauth's own limits, which do not say when. Allauth knows it by the name `handler429`."""
+    audit.count(Kind.REFUSED, Thing("limit", "allauth"))
+    return render(request, "429.html", status=HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def sparingly(method: str) -> Callable[[View], View]:
+    """Around views whose acts the audit trail tells one by one: nobody does so as often as they like."""
+
+    def around(view: View) -> View:
+        @wraps(view)
+        def spared(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == method:
+                try:
+                    limits.take(limits.What.ACTS, request.user)
+                except limits.Reached as reached:
+                    return too_often(request, reached)
+            return view(request, *args, **kwargs)
+
+        return spared
+
+    return around
