@@ -124,7 +124,10 @@ class Ledger:
         self.sent = await self.journal.sending(self.call)
         structlog.contextvars.bind_contextvars(call=self.sent.id)
         if self.sent.provider is None:
-            raise ProviderGone(f"{self.model.provider_name} has been removed or switched off.")
+            raise ProviderGone(
+                f"{self.model.name} is not asked any more: it was removed, switched off, moved elsewhere, or is not "
+                f"approved, or its provider {self.model.provider_name} was switched off."
+            )
         endpoint = await _endpoint(self.model, self.sent.provider)
         if self.sent.sent is None:
             await self._wait(self.sent.provider)
@@ -237,4 +240,5 @@ async def _endpoint(model: ModelSnapshot, provider: Provider) -> Endpoint:
         max_tokens_field=model.max_tokens_field,
         usage_in_stream=model.usage_in_stream,
         effort=model.effort,
+        private=provider.private_address or provider.kind == Provider.Kind.PRACTICE,
     )

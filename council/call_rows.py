@@ -60,11 +60,12 @@ _SENDING = f"""
 """  # noqa: S608  # own names
 
 _PROVIDERS = f"""
-    SELECT {rows.columns(Provider)}, {rows.columns(CallPolicy)}
-    FROM {_PROVIDER} LEFT JOIN {_POLICY} ON {_POLICY}.id = 1
-    WHERE {_PROVIDER}.id = ANY(%s) AND {_PROVIDER}.enabled
+    SELECT {_MODEL}.id, {rows.columns(Provider)}, {rows.columns(CallPolicy)}
+    FROM {_MODEL} JOIN {_PROVIDER} ON {_PROVIDER}.id = {_MODEL}.provider_id LEFT JOIN {_POLICY} ON {_POLICY}.id = 1
+    WHERE {_MODEL}.id = ANY(%s) AND {_PROVIDER}.enabled
+        AND (%s OR {_MODEL}.enabled AND {_MODEL}.approval = '{LanguageModel.Approval.APPROVED}')
 """  # noqa: S608  # own names
-_TO_POLICY = len(Provider._meta.concrete_fields)
+_TO_POLICY = 1 + len(Provider._meta.concrete_fields)
 _DEFAULT_POLICY = Policy()
 
 # Many deliberations share these rows; one that another is just teaching is left to it.
@@ -90,7 +91,7 @@ class NewCall:
 
 
 class SentCall(NamedTuple):
-    """The id of a call's row, the provider as it is now (None: gone or switched off), and the rules for calls.
+    """The id of a call's row, the provider as it is now (None: not to be asked any more), and the rules for calls.
 
     `sent` is None where the way is not free: the provider has a limit, or the model is left alone.
     """
@@ -138,8 +139,9 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
         seat = call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None
         given += [place, str(call.purpose), seat, call.model.pk, call.model.name, call.model.provider_name]
         given.append(call.queued or now)
-    providers = list({call.model.provider for call in calls})
-    return [(_sending(len(calls)), given), (_PROVIDERS, [providers])]
+    models = list({call.model.pk for call in calls})
+    trying = all(call.purpose == Call.Purpose.TEST for call in calls)  # before anybody approves it
+    return [(_sending(len(calls)), given), (_PROVIDERS, [models, trying])]
 
 
 @cache
@@ -152,14 +154,20 @@ def sent(calls: Sequence[NewCall], results: Sequence[Result]) -> list[SentCall]:
     if not calls:
         return []
     written, found = results
-    providers = {each.pk: each for each in rows.instances(Provider, [row[:_TO_POLICY] for row in found.rows])}
+    of_models = rows.instances(Provider, [row[1:_TO_POLICY] for row in found.rows])
+    providers = {row[0]: provider for row, provider in zip(found.rows, of_models, strict=True)}
     policy = _DEFAULT_POLICY
     if found.rows and found.rows[0][_TO_POLICY] is not None:
         policy = rows.instances(CallPolicy, [found.rows[0][_TO_POLICY:]])[0].values()
     return [
-        SentCall(key, providers.get(call.model.provider), policy, sent)
+        SentCall(key, _same(providers.get(call.model.pk), call.model), policy, sent)
         for call, (key, sent) in zip(calls, written.rows, strict=True)
     ]
+
+
+def _same(provider: Provider | None, model: ModelSnapshot) -> Provider | None:
+    """A model that is elsewhere by now is another than the one that was planned, and approved for it."""
+    return provider if provider is not None and provider.pk == model.provider else None
 
 
 def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall:

@@ -3,24 +3,27 @@
 OpenRouter tells all of it, most others little more than ids. What a list does not tell stays as it is here.
 """
 
+import asyncio
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from decimal import Decimal
-from time import monotonic
 from typing import Any
 
+import aiohttp
 import httpx
+from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 
-from council.core.errors import CouncilError, NotTheProtocol, ProviderError, Unreachable, UnreadableKey
+from council.core.errors import CouncilError, NotTheProtocol, ProviderError, UnreadableKey
 from council.core.values import clean
 from council.models import LanguageModel, Provider
-from council.providers import chat, failures
+from council.providers import chat, connecting, failures
 from council.providers.chat import Endpoint
 
 SECONDS = 30.0
 LIST_BYTES = 20_000_000
+TOO_MUCH = f"It was not read within {SECONDS:.0f} seconds and {LIST_BYTES // 1_000_000} MB."
 
 # What servers call the room of a model, OpenRouter's name first.
 _CONTEXTS = ("context_length", "max_model_len", "context_window", "max_context_length")
@@ -34,25 +37,38 @@ class NoCatalogue(CouncilError):
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """Names of the models that changed, ids that the provider no longer lists, and how many it lists."""
+    """Names of the models that changed, ids that the provider no longer lists, and how many it lists.
+
+    `changes`: by slug and column, what was and what is.
+    """
 
     updated: tuple[str, ...]
     missing: tuple[str, ...]
     offered: int
+    changes: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
 
 
 def refresh(provider: Provider) -> Refreshed:
-    """Bring the provider's models up to date with its own list; models that are not here yet are not added.
+    """Bring the provider's models up to date with its own list. Raises NoCatalogue."""
+    return take_over(provider, offered(provider))
 
-    Names, too, become what the provider tells. Blocks for SECONDS or a little more. Raises NoCatalogue.
-    """
+
+def offered(provider: Provider) -> dict[str, dict[str, Any]]:
+    """What the provider lists, by id. Blocks for SECONDS or a little more. Raises NoCatalogue."""
     if provider.kind == Provider.Kind.PRACTICE:
         raise NoCatalogue(f"{provider.name} has no list of models: it is the one that ships with the site.")
     try:
-        offered = {each["id"]: each for each in _models(_fetch(provider))}
+        return {each["id"]: each for each in _models(_fetch(provider))}
     except ProviderError as error:
         raise NoCatalogue(f"The list of models of {provider.name} cannot be read. {error}") from error
-    updated, missing = [], []
+
+
+def take_over(provider: Provider, offered: dict[str, dict[str, Any]]) -> Refreshed:
+    """Write what such a list tells of the models that are here; others are not added.
+
+    Names, too, become what the provider tells.
+    """
+    updated, missing, changes = [], [], {}
     for model in provider.language_models.all():
         entry = offered.get(model.model_id)
         if entry is None:
@@ -62,42 +78,53 @@ def refresh(provider: Provider) -> Refreshed:
         changed = [name for name, value in told.items() if getattr(model, name) != value]
         if changed:
             LanguageModel.objects.filter(pk=model.pk).update(**{name: told[name] for name in changed})
+            changes[model.slug] = {name: [getattr(model, name), told[name]] for name in changed}
             updated.append(told.get("name", model.name))
-    return Refreshed(tuple(updated), tuple(missing), len(offered))
+    return Refreshed(tuple(updated), tuple(missing), len(offered), changes)
 
 
 def _fetch(provider: Provider) -> Any:
     """The list as it came. Raises a ProviderError."""
     try:
-        endpoint = Endpoint(provider.base_url, provider.api_key, provider.kind, model_id="")
+        endpoint = Endpoint(
+            provider.base_url, provider.api_key, provider.kind, model_id="", private=provider.private_address
+        )
     except ImproperlyConfigured as error:
         raise UnreadableKey from error
-    deadline = monotonic() + SECONDS
     try:
-        with (
-            httpx.Client(timeout=chat.CONNECT_SECONDS, follow_redirects=False) as client,
-            client.stream("GET", f"{provider.base_url.rstrip('/')}/models", headers=chat.headers(endpoint)) as response,
-        ):
-            body = b"".join(_within(response.iter_bytes(), deadline))
-            if response.status_code != httpx.codes.OK:
-                error = failures.meaning(response, body)
-                raise type(error)(chat.without_key(str(error), endpoint))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unreachable(chat.no_way_to(provider.base_url)) from error
+        status, headers, body = async_to_sync(_read)(endpoint)
+    except TimeoutError as error:
+        raise NotTheProtocol(TOO_MUCH) from error
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
+        raise chat.no_connection(error, provider.base_url) from error
+    if status != httpx.codes.OK:
+        meant = failures.meaning(httpx.Response(status, headers=headers), body)
+        raise type(meant)(chat.without_key(str(meant), endpoint))
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise NotTheProtocol from error
 
 
-def _within(parts: Iterator[bytes], deadline: float) -> Iterator[bytes]:
-    """The parts of a body, as long as it is neither endless nor too slow."""
-    size = 0
-    for part in parts:
-        size += len(part)
-        if size > LIST_BYTES or monotonic() > deadline:
-            raise NotTheProtocol(f"It was not read within {SECONDS:.0f} seconds and {LIST_BYTES // 1_000_000} MB.")
-        yield part
+async def _read(endpoint: Endpoint) -> tuple[int, httpx.Headers, bytes]:
+    """The answer to the question for the list, by the way that calls go. Raises TimeoutError, and httpx's errors."""
+    request = httpx.Request(
+        "GET",
+        f"{endpoint.base_url.rstrip('/')}/models",
+        headers=chat.headers(endpoint),
+        extensions={"timeout": {"connect": chat.CONNECT_SECONDS}, connecting.PRIVATE: endpoint.private},
+    )
+    async with (
+        asyncio.timeout(SECONDS),
+        connecting.new_transport() as transport,
+        aclosing(await transport.handle_async_request(request)) as response,
+    ):
+        body = b""
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > LIST_BYTES:
+                raise NotTheProtocol(TOO_MUCH)
+        return response.status_code, response.headers, body
 
 
 def _models(body: Any) -> list[dict[str, Any]]:

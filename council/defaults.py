@@ -11,6 +11,8 @@ from django.db import transaction
 
 from council import catalogue
 from council.models import Council, LanguageModel, Provider, Seat
+from governance import audit
+from governance.audit import Kind, Thing
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,12 @@ def ensure_council(*, practice: bool) -> None:
         _refresh()
 
 
+def _tell(council: Council) -> None:
+    """The site itself has made it, and approved its models."""
+    models = sorted({seat.language_model.slug for seat in council.seats.select_related("language_model")})
+    audit.record(Kind.ADDED, None, Thing("council.council", council.slug), approved=models, by="the site")
+
+
 def _frontier() -> None:
     provider = Provider.objects.create(
         slug="openrouter",
@@ -69,6 +77,7 @@ def _frontier() -> None:
             input_price=read,
             output_price=written,
             context=context,
+            approval=LanguageModel.Approval.APPROVED,
         )
         for slug, model_id, name, read, written, context in FRONTIER
     }
@@ -80,6 +89,7 @@ def _frontier() -> None:
     Seat.objects.create(
         council=council, role=Seat.Role.CHAIRMAN, position=len(models), language_model=models[FRONTIER_CHAIRMAN]
     )
+    _tell(council)
 
 
 def _practice() -> None:
@@ -92,6 +102,7 @@ def _practice() -> None:
         input_price=0,
         output_price=0,
         context=4096,
+        approval=LanguageModel.Approval.APPROVED,
     )
     council = Council.objects.create(
         slug="practice",
@@ -120,6 +131,7 @@ def _practice() -> None:
         system_prompt=prompt,
         temperature=temperature,
     )
+    _tell(council)
 
 
 def _choose_default() -> None:

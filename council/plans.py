@@ -108,9 +108,9 @@ def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
     members = [seat for seat in seats if seat.role == SeatRow.Role.MEMBER and seat.language_model.usable]
     chairmen = [seat for seat in seats if seat.role == SeatRow.Role.CHAIRMAN and seat.language_model.usable]
     if len(members) < MEMBERS_AT_LEAST:
-        raise NotReady(f"“{council.name}” needs at least two members whose models are enabled. Ask an administrator.")
+        raise NotReady(f"“{council.name}” needs at least two members whose models are in use. Ask an administrator.")
     if not chairmen:
-        raise NotReady(f"“{council.name}” has no chairman whose model is enabled. Ask an administrator.")
+        raise NotReady(f"“{council.name}” has no chairman whose model is in use. Ask an administrator.")
     return members, chairmen[0]
 
 

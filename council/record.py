@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db.models import F
 from django.utils import timezone
 
-from council import breakers, call_rows, measuring, retrying
+from council import breakers, call_rows, measuring, retrying, trail
 from council.call_rows import CallBegan, CallEnd, NewCall, SentCall
 from council.core.errors import Stale
 from council.core.events import (
@@ -252,8 +252,12 @@ class Recorder:
         It begins with the fence, whose row it locks until the end.
         """
         sql, given = rows.update(_DELIBERATION, change.values, _MINE, self.id, self.attempt)
+        told = []
+        if change.values.get("finished"):
+            told = [trail.ended(self.id, change.values["status"], monotonic() - self.taken)]
         try:
-            rows.execute([rows.required(f"{sql} RETURNING 1", *given), *call_rows.ending(change.ends), *statements])
+            fenced = rows.required(f"{sql} RETURNING 1", *given)
+            rows.execute([fenced, *call_rows.ending(change.ends), *statements, *told])
         except rows.NotThere:
             raise Stale from None
         except (OperationalError, InterfaceError):

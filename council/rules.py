@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from council import plans
 from council.models import LanguageModel
+from council.providers import addresses
 
 
 def address(typed: str) -> str:
@@ -31,6 +32,16 @@ def address(typed: str) -> str:
     return found
 
 
+def in_reach(of: str, *, private: bool) -> None:
+    """Raises ValidationError for an address that is plainly of a private network where that was not allowed."""
+    name = urlsplit(of).hostname or ""
+    if name and not private and addresses.is_obviously_private(name):
+        raise ValidationError(
+            _("%(host)s is on this machine or in a private network. Tick “is in a private network” if it is meant.")
+            % {"host": name}
+        )
+
+
 def key(entered: str) -> str:
     """A key that a header can carry. Raises ValidationError, which does not repeat it."""
     if not (entered.isascii() and entered.isprintable()) or " " in entered:
@@ -50,13 +61,14 @@ def missing(members: Sequence[LanguageModel], chairmen: Sequence[LanguageModel])
     usable = sum(model.usable for model in members)
     if usable < plans.MEMBERS_AT_LEAST:
         wrong["members"] = _(
-            "A council needs at least two members whose model and provider are enabled; of the members here "
-            "that is so for %(usable)s of %(all)s."
+            "A council needs at least two members whose model is approved and enabled, as its provider is; of the "
+            "members here that is so for %(usable)s of %(all)s."
         ) % {"usable": usable, "all": len(members)}
     if not chairmen:
         wrong["chairman"] = _("A council needs a chairman. Add a seat with that role.")
     elif not chairmen[0].usable:
         wrong["chairman"] = (
-            _("The chairman's model, %s, is switched off, or its provider is. Choose another.") % chairmen[0]
+            _("The chairman's model, %s, is not approved or is switched off, or its provider is. Choose another.")
+            % chairmen[0]
         )
     return wrong

@@ -3,6 +3,6 @@
 What administrators type is checked here; what a model or a provider says is shown as text and never as markup.
 """
 
-from council.admin import breakers, call_policy, councils, language_models, providers, records
+from council.admin import breakers, call_policy, councils, groups, language_models, providers, records
 
-__all__ = ["breakers", "call_policy", "councils", "language_models", "providers", "records"]
+__all__ = ["breakers", "call_policy", "councils", "groups", "language_models", "providers", "records"]

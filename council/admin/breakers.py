@@ -1,17 +1,18 @@
 """Breakers in the admin: which models are left alone just now, and why; and a way to have them asked again at once."""
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
 from council import breakers
-from council.admin.parts import ReadOnly
+from council.admin.parts import ReadOnly, WordsOfProviders
 from council.models import Breaker
 
 
 @admin.register(Breaker)
-class BreakerAdmin(ReadOnly):
+class BreakerAdmin(WordsOfProviders, ReadOnly):
     """A row for each model that was left alone at least once."""
 
     list_display = ("model_name", "provider_name", "state", "opened", "until", "error")
@@ -42,8 +43,9 @@ class BreakerAdmin(ReadOnly):
     def reset(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
         """Close them."""
         chosen = list(queryset)
-        closed = breakers.reset(chosen)
-        for breaker in chosen:
-            self.log_change(request, breaker, "Reset.")
+        with transaction.atomic():
+            closed = breakers.reset(chosen)
+            for breaker in chosen:
+                self.log_change(request, breaker, "Reset.")
         done = ngettext("%s model is asked again.", "%s models are asked again.", closed)
         self.message_user(request, done % closed, messages.SUCCESS if closed else messages.WARNING)

@@ -61,10 +61,25 @@ class SeatFormSet(BaseInlineFormSet):
         return super().save(commit)
 
 
+class SeatedForm(forms.ModelForm):
+    """A seat, or a fallback model: whoever is put there is approved. One that was retired since may stay."""
+
+    def clean_language_model(self) -> LanguageModel:
+        """Raises ValidationError."""
+        model: LanguageModel = self.cleaned_data["language_model"]
+        if "language_model" in self.changed_data and model.approval != LanguageModel.Approval.APPROVED:
+            raise ValidationError(
+                _("%(model)s is %(approval)s. Have it approved first, in the list of models.")
+                % {"model": model, "approval": model.get_approval_display()}
+            )
+        return model
+
+
 class SeatInline(admin.TabularInline):
     """The line-up of a council."""
 
     model = Seat
+    form = SeatedForm
     formset = SeatFormSet
     fields = ("role", "position", "language_model", "name", "temperature", "system_prompt")
     ordering = ("role", "position", "pk")
@@ -106,6 +121,7 @@ class FallbackInline(admin.TabularInline):
     """The models that are asked where a seat's own fails."""
 
     model = Fallback
+    form = SeatedForm
     fields = ("role", "position", "language_model")
     extra = 0
     verbose_name_plural = gettext_lazy(
@@ -186,9 +202,18 @@ class CouncilAdmin(SlugOnce):
 
     def save_model(self, request: HttpRequest, obj: Council, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
         """Save it, and take the default from the other one first. Within the transaction of the admin's view."""
-        if obj.default:
-            Council.objects.filter(default=True).exclude(pk=obj.pk).update(default=False)
+        before = list(Council.objects.filter(default=True).exclude(pk=obj.pk)) if obj.default else []
+        for other in before:
+            other.default = False
+            other.save(update_fields=["default"])
+        request.default_before = before  # type: ignore[attr-defined]  # of our own
         super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Then tell of the one that is the default no more: the audit trail comes last."""
+        super().save_related(request, form, formsets, change)
+        for other in request.default_before:  # type: ignore[attr-defined]  # of our own
+            self.log_change(request, other, _("No longer the default: %s is.") % form.instance.slug)
 
     @admin.display(description=gettext_lazy("members"))
     def members(self, council: Council) -> str:

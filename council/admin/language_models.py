@@ -7,10 +7,11 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from council import calls
 from council.admin.parts import DollarsField, SlugOnce, dollars
@@ -45,13 +46,22 @@ class LanguageModelAdmin(SlugOnce):
     """The catalogue of models."""
 
     form = LanguageModelForm
-    list_display = ("name", "provider", "model_id", "price_in", "price_out", "context", "enabled")
-    list_filter = ("provider", "enabled")
+    list_display = ("name", "provider", "model_id", "price_in", "price_out", "context", "approval", "enabled")
+    list_filter = ("approval", "provider", "enabled")
     list_select_related = ("provider",)
     search_fields = ("name", "model_id", "slug", "provider__name")
-    actions = ("test_call",)
+    actions = ("approve", "retire", "test_call")
     fieldsets = (
         (None, {"fields": ("name", "slug", "provider", "model_id", "enabled")}),
+        (
+            gettext_lazy("Approval"),
+            {
+                "fields": ("approval", "approval_note", "decided", "decided_by"),
+                "description": gettext_lazy(
+                    "A new model is proposed. It sits in no deliberation before somebody who may has approved it."
+                ),
+            },
+        ),
         (
             gettext_lazy("Size and price"),
             {
@@ -84,6 +94,47 @@ class LanguageModelAdmin(SlugOnce):
         ),
     )
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who may not approve models sees what was decided."""
+        own = ("decided", "decided_by")
+        decision = () if self.has_approve_permission(request) else ("approval", "approval_note")
+        return (*super().get_readonly_fields(request, obj), *own, *decision)
+
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        """A right of its own."""
+        return bool(request.user.has_perm("council.approve_languagemodel"))
+
+    def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: Any) -> None:
+        """With who decided."""
+        if "approval" in form.changed_data:
+            obj.decide(obj.approval, request.user)
+        elif change and {"model_id", "provider"} & set(form.changed_data) and not self.has_approve_permission(request):
+            obj.decide(LanguageModel.Approval.PROPOSED, request.user)  # what was approved was another model
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description=gettext_lazy("Approve"), permissions=["approve"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:
+        """From now on they are asked where they sit."""
+        self._decide(request, queryset, LanguageModel.Approval.APPROVED)
+
+    @admin.action(description=gettext_lazy("Retire"), permissions=["approve"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:
+        """From now on they are not asked, wherever they sit."""
+        self._decide(request, queryset, LanguageModel.Approval.RETIRED)
+
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[LanguageModel], approval: LanguageModel.Approval
+    ) -> None:
+        chosen = list(queryset.exclude(approval=approval))
+        for model in chosen:
+            with transaction.atomic():
+                model.decide(approval, request.user)
+                model.save(update_fields=["approval", "decided", "decided_by"])
+                self.log_change(request, model, str(approval.label).capitalize())
+        done = ngettext("%(n)s model is %(now)s.", "%(n)s models are %(now)s.", len(chosen))
+        words = {"n": len(chosen), "now": approval.label}
+        self.message_user(request, done % words, messages.SUCCESS if chosen else messages.WARNING)
+
     @admin.display(description=gettext_lazy("$ per million in"), ordering="input_price")
     def price_in(self, model: LanguageModel) -> str | None:
         """The price of reading."""
@@ -94,7 +145,7 @@ class LanguageModelAdmin(SlugOnce):
         """The price of writing."""
         return dollars(model.output_price)
 
-    @admin.action(description=gettext_lazy("Test call (asks each for one short sentence)"), permissions=["change"])
+    @admin.action(description=gettext_lazy("Test call (asks each for one short sentence)"), permissions=["approve"])
     def test_call(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:
         """Ask each chosen model for a sentence, all at once, and show what came back."""
         models = list(queryset.select_related("provider")[: TEST_AT_MOST + 1])
@@ -103,6 +154,7 @@ class LanguageModelAdmin(SlugOnce):
             self.message_user(request, message % TEST_AT_MOST, messages.ERROR)
             return
         for model, (reply, seconds) in zip(models, async_to_sync(_test)(models), strict=True):
+            self.log_change(request, model, _("Asked for a test: %s") % (reply.outcome))
             words = {"model": model, "seconds": f"{seconds:.1f}", "text": reply.text.strip()[:SHOWN_CHARACTERS]}
             if not reply.error:
                 self.message_user(request, _("%(model)s answered in %(seconds)s s: %(text)s") % words, messages.SUCCESS)

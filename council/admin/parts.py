@@ -23,6 +23,30 @@ class SlugOnce(admin.ModelAdmin):
         return {} if obj else {"slug": ("name",)}
 
 
+class WordsOfProviders(admin.ModelAdmin):
+    """Rows with errors in a provider's own words, which may repeat what it was asked: for whoever looks after them."""
+
+    words = ("error",)
+
+    def _with_words(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("council.change_provider"))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Without them for others."""
+        return self._seen(request, super().get_list_display(request))
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """The same."""
+        return self._seen(request, super().get_fields(request, obj))
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        """Nor are they found out by searching."""
+        return self._seen(request, super().get_search_fields(request))
+
+    def _seen(self, request: HttpRequest, names: Any) -> list[Any]:
+        return [each for each in names if each not in self.words or self._with_words(request)]
+
+
 class ReadOnly(admin.ModelAdmin):
     """Rows that only the council itself writes."""
 

@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -15,7 +16,9 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from council import catalogue, rules
 from council.admin.parts import SlugOnce
-from council.models import Provider
+from council.models import LanguageModel, Provider
+from governance import audit
+from governance.audit import Kind, Thing
 
 
 class ProviderForm(forms.ModelForm):
@@ -39,7 +42,7 @@ class ProviderForm(forms.ModelForm):
 
     class Meta:
         model = Provider
-        fields = ("name", "slug", "kind", "enabled", "concurrency")
+        fields = ("name", "slug", "kind", "enabled", "private_address", "concurrency")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,6 +76,11 @@ class ProviderForm(forms.ModelForm):
         new_key, remove, address = given.get("new_key"), given.get("remove_key"), given.get("address")
         if address == "" and given.get("kind") != Provider.Kind.PRACTICE:
             self.add_error("address", _("A provider needs an address. Only the practice model has none."))
+        elif address:
+            try:
+                rules.in_reach(address, private=bool(given.get("private_address")))
+            except ValidationError as error:
+                self.add_error("private_address", error)
         if new_key and remove:
             self.add_error("remove_key", _("Either enter a key or remove the stored one."))
         elif (
@@ -117,7 +125,7 @@ class ProviderAdmin(SlugOnce):
             (
                 _("Where it is"),
                 {
-                    "fields": ("address", *key),
+                    "fields": ("address", "private_address", *key),
                     "description": _(
                         "The key is stored encrypted and sent to this address alone. To fill in names, prices and "
                         "context sizes of this provider's models, choose “Refresh models” in the list of providers."
@@ -135,6 +143,18 @@ class ProviderAdmin(SlugOnce):
             .defer("api_key")
             .annotate(key_set=~Q(api_key=""), model_count=Count("language_models"))
         )
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's
+        """Models that are served from elsewhere now are others: whoever may not approve them proposes them."""
+        before = (
+            Provider.objects.filter(pk=obj.pk).values_list("base_url", flat=True).first() if change else obj.base_url
+        )
+        super().save_model(request, obj, form, change)
+        moved = rules.host(before or "") != rules.host(obj.base_url)
+        if moved and not request.user.has_perm("council.approve_languagemodel"):
+            for model in obj.language_models.filter(approval=LanguageModel.Approval.APPROVED):
+                model.decide(LanguageModel.Approval.PROPOSED, request.user)
+                model.save(update_fields=["approval", "decided", "decided_by"])
 
     @admin.display(description=gettext_lazy("key"), boolean=True, ordering="key_set")
     def has_key(self, provider: Any) -> bool:
@@ -154,10 +174,16 @@ class ProviderAdmin(SlugOnce):
         """Ask each provider for its list of models, and say what changed."""
         for provider in queryset:
             try:
-                done = catalogue.refresh(provider)
+                offered = catalogue.offered(provider)
             except (catalogue.NoCatalogue, ImproperlyConfigured) as error:
                 self.message_user(request, str(error), messages.ERROR)
                 continue
+            with transaction.atomic():
+                done = catalogue.take_over(provider, offered)
+                self.log_change(request, provider, _("Refreshed models: %s") % (", ".join(done.changes) or "-"))
+                for slug, changes in done.changes.items():
+                    thing = Thing("council.languagemodel", slug)
+                    audit.record(Kind.CHANGED, request.user.actor, thing, changes=changes, by="the provider's list")
             said = ngettext("%(name)s lists %(n)s model.", "%(name)s lists %(n)s models.", done.offered) % {
                 "name": provider.name,
                 "n": f"{done.offered:,}",

@@ -5,12 +5,15 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from council.admin.parts import ReadOnly, dollars
+from council.admin.parts import ReadOnly, WordsOfProviders, dollars
 from council.models import Call, Deliberation, LanguageModel
 
 NONE = "-"
@@ -39,7 +42,9 @@ class DeliberationAdmin(ReadOnly):
         "seconds",
         "cost",
         "attempt",
+        "handed_over",
         "cancel_requested",
+        "events",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deliberation]:
@@ -66,13 +71,20 @@ class DeliberationAdmin(ReadOnly):
         """Of all its calls so far, as far as prices are known."""
         return dollars(deliberation.spent) or NONE
 
+    @admin.display(description=gettext_lazy("audit trail"))
+    def events(self, deliberation: Deliberation) -> str:
+        """Who asked, and what became of it."""
+        place = f"{reverse('admin:governance_event_changelist')}?q={deliberation.pk}"
+        return format_html('<a href="{}">{}</a>', place, _("What the trail says of it"))
+
     @admin.action(description=gettext_lazy("Stop"), permissions=["stop"])
     def stop(self, request: HttpRequest, queryset: QuerySet[Deliberation]) -> None:
         """Ask the workers to stop them. What has come by then is kept."""
-        going = list(queryset.filter(status__in=Deliberation.UNFINISHED))
-        Deliberation.objects.filter(pk__in=[each.pk for each in going]).update(cancel_requested=True)
-        for deliberation in going:
-            self.log_change(request, deliberation, _("Stopped."))
+        with transaction.atomic():
+            going = list(queryset.filter(status__in=Deliberation.UNFINISHED))
+            Deliberation.objects.filter(pk__in=[each.pk for each in going]).update(cancel_requested=True)
+            for deliberation in going:
+                self.log_change(request, deliberation, _("Stopped."))
         done = ngettext("%s deliberation is being stopped.", "%s deliberations are being stopped.", len(going))
         self.message_user(request, done % len(going), messages.SUCCESS if going else messages.WARNING)
 
@@ -95,7 +107,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Call)
-class CallAdmin(ReadOnly):
+class CallAdmin(WordsOfProviders, ReadOnly):
     """Every request to a provider, tests and titles too. Never what was asked or answered."""
 
     list_display = (

@@ -53,8 +53,14 @@ class Unreachable(ProviderError):
     sent = False
 
 
+class PrivateAddress(ProviderError):
+    """The provider's address is in a private network. An administrator can allow that, with the provider."""
+
+    sent = False
+
+
 class ProviderGone(ProviderError):
-    """The provider has been removed or switched off."""
+    """The model is not approved or in use any more, or has moved; or its provider has been switched off."""
 
     sent = False
 

@@ -1,9 +1,13 @@
 """The rosters: providers, models, councils and seats, all edited in the admin."""
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from governance.fields import EncryptedTextField
@@ -36,6 +40,15 @@ class Provider(models.Model):
         validators=[RegexValidator(r"\A[A-Za-z_][A-Za-z0-9_]*\Z", _("Enter the name of an environment variable."))],
         help_text=_("The environment variable that a roster's file takes the key from."),
     )
+    private_address = models.BooleanField(
+        _("is in a private network"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Tick it for a server on this machine or in your own network. Otherwise nothing is sent to an address that"
+            " only such networks have."
+        ),
+    )
     enabled = models.BooleanField(default=True, help_text=_("Off: no model of this provider is asked anything."))
     concurrency = models.PositiveIntegerField(
         _("calls at a time"),
@@ -62,6 +75,11 @@ class LanguageModel(models.Model):
         MAX_TOKENS = "max_tokens", "max_tokens"
         MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
 
+    class Approval(models.TextChoices):
+        PROPOSED = "proposed", _("proposed")
+        APPROVED = "approved", _("approved")
+        RETIRED = "retired", _("retired")
+
     class Effort(models.TextChoices):
         DEFAULT = "", _("as the provider decides")
         LOW = "low", _("low")
@@ -75,6 +93,30 @@ class LanguageModel(models.Model):
     )
     name = models.CharField(max_length=100, help_text=_("As people see it, such as GPT-5.1."))
     enabled = models.BooleanField(default=True, help_text=_("Off: no seat of this model is asked anything."))
+    approval = models.CharField(
+        max_length=10,
+        choices=Approval,
+        default=Approval.PROPOSED,
+        db_default=Approval.PROPOSED,
+        help_text=_("Only an approved model is asked anything, whatever councils it sits in."),
+    )
+    decided = models.DateTimeField(null=True, editable=False, help_text=_("When its approval was last decided,"))
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text=_("and by whom; nobody: a file, or the site itself."),
+    )
+    approval_note = models.CharField(
+        _("note"),
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Why, and for what it may be used."),
+    )
 
     input_price = models.PositiveBigIntegerField(
         null=True, blank=True, help_text=_("Micro-dollars a million input tokens: $1.25 is 1250000. Empty: unknown.")
@@ -135,14 +177,21 @@ class LanguageModel(models.Model):
     class Meta:
         ordering = ("provider__name", "name")
         constraints = [models.UniqueConstraint(fields=("provider", "model_id"), name="model_once_a_provider")]
+        permissions = (("approve_languagemodel", _("Can approve models, and retire them")),)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.provider.name})"
 
     @property
     def usable(self) -> bool:
-        """Enabled, and so is its provider."""
-        return self.enabled and self.provider.enabled
+        """Approved and enabled, and so is its provider."""
+        return self.approval == self.Approval.APPROVED and self.enabled and self.provider.enabled
+
+    def decide(self, approval: str, by: Any = None, note: str | None = None) -> None:
+        """Approve it, retire it, or propose it anew; unsaved. `by`: the person; None: a file, or the site itself."""
+        self.approval, self.decided, self.decided_by = approval, timezone.now(), by
+        if note is not None:
+            self.approval_note = note
 
 
 class CouncilQuerySet(models.QuerySet["Council"]):

@@ -19,7 +19,7 @@ import orjson
 
 from council.core import errors
 from council.core.values import Outcome, Request, clean
-from council.providers import failures, sse
+from council.providers import addresses, connecting, failures, sse
 from council.providers.thinking import InlineThinking
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Endpoint:
     max_tokens_field: str = "max_tokens"
     usage_in_stream: bool = True
     effort: str = ""
+    private: bool = False
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.model_id} at {self.base_url}>"
@@ -145,7 +146,7 @@ async def stream(
     except httpx.DecodingError as error:
         raise errors.NotTheProtocol from error
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
-        raise errors.BrokeOff if begun else _not_begun(error, endpoint.base_url) from error
+        raise errors.BrokeOff if begun else no_connection(error, endpoint.base_url) from error
     except errors.ProviderError:
         raise
     except Exception as error:
@@ -182,7 +183,7 @@ def _http(endpoint: Endpoint, request: Request, connect: float) -> httpx.Request
             "Accept-Encoding": "identity",  # a packed stream may be held back until there is enough to pack
             **headers(endpoint),
         },
-        extensions={"timeout": {"connect": connect}},
+        extensions={"timeout": {"connect": connect}, connecting.PRIVATE: endpoint.private},
     )
 
 
@@ -201,8 +202,10 @@ async def _drain(events: AsyncGenerator[Any, None]) -> None:
                 pass
 
 
-def _not_begun(error: Exception, base_url: str) -> errors.ProviderError:
-    """What it means that nothing came back."""
+def no_connection(error: Exception, base_url: str) -> errors.ProviderError:
+    """What it means that nothing came back: a ProviderError."""
+    if addresses.was_forbidden(error):
+        return errors.PrivateAddress()
     # The transport calls these a timeout too. Often the connection was kept too long, and just then closed.
     if isinstance(error.__cause__, _HUNG_UP) or type(error.__cause__) is aiohttp.ClientOSError:
         return errors.HungUp()

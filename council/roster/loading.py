@@ -22,6 +22,8 @@ from council.roster import values
 from council.roster.applying import Change, check, differing, put, save, whole
 from council.roster.reading import Entry, Mistakes, read
 from council.roster.values import CHAIRMAN, WORDS
+from governance import audit
+from governance.audit import Kind, Thing
 
 KEY = "API key"
 FALLBACKS = {"fallbacks": Seat.Role.MEMBER, "chairman_fallbacks": Seat.Role.CHAIRMAN}
@@ -68,6 +70,10 @@ def load(content: bytes, name: str, environ: Mapping[str, str], *, write: bool =
         providers = _providers(entries["providers"], loaded, mistakes, environ)
         models = _models(entries["models"], providers, loaded, mistakes)
         _councils(entries["councils"], models, loaded, mistakes)
+        for each in loaded.differences:
+            kind = Kind.ADDED if each.new else Kind.CHANGED
+            changes = {key: [before, after] for key, before, after in each.changes}
+            audit.record(kind, None, Thing("roster", each.what), changes=changes, by="shell")
         transaction.set_rollback(not write)
     return loaded
 
@@ -88,6 +94,11 @@ def _providers(
             mistakes.add(error.messages[0], entry, "base_url")
             after["base_url"] = row.base_url
         else:
+            try:
+                rules.in_reach(after["base_url"], private=after["private_address"])
+            except ValidationError:
+                wrong = "This is on this machine or in a private network. Say so: private_address = true"
+                mistakes.add(wrong, entry, "base_url")
             if not after["base_url"] and after["kind"] != Provider.Kind.PRACTICE:
                 mistakes.add("A provider needs an address. Only the practice model has none.", entry, "base_url")
         key = _key(row, after, entry, environ, loaded, mistakes)
@@ -156,6 +167,8 @@ def _models(
             mistakes.add(f"{after['provider']} has this model already, as “{owner}”.", entry, "model_id")
         put(row, {**after, "provider": providers[after["provider"]]}, entry, mistakes)
         changes = differing("models", before, after)
+        if before is None or before["approval"] != after["approval"]:
+            row.decide(after["approval"])
         loaded.add("models", entry.slug, changes, new=before is None)
         if changes:
             changed.append(row)
@@ -164,7 +177,7 @@ def _models(
     moving = LanguageModel.objects.filter(pk__in=[row.pk for row in changed])
     moving.update(model_id=Concat(Value("moving "), Cast(F("pk"), CharField())))
     for row in changed:
-        save(row, "models")
+        save(row, "models", "decided", "decided_by")
     return rows
 
 

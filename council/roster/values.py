@@ -15,7 +15,7 @@ CHAIRMAN = "chairman"
 # The keys of each kind, in the order in which they are written. Those of NAMED are always written where there is a
 # value, the others where it is not the default.
 FIELDS: dict[str, tuple[str, ...]] = {
-    "providers": ("slug", "name", "kind", "base_url", "api_key_env", "enabled", "concurrency"),
+    "providers": ("slug", "name", "kind", "base_url", "api_key_env", "private_address", "enabled", "concurrency"),
     "models": (
         "slug",
         "provider",
@@ -26,6 +26,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "context",
         "max_output",
         "enabled",
+        "approval",
+        "approval_note",
         "temperature",
         "json_schema",
         "usage_in_stream",
@@ -92,6 +94,8 @@ _OTHERS: dict[tuple[str, str], tuple[type, Any]] = {
     ("councils", "seats"): (list, []),
     ("seats", "seat"): (str, None),
 }
+# Whoever loads a file has decided.
+_OF_FILES = {("models", "approval"): LanguageModel.Approval.APPROVED.value}
 _TYPES = {
     "BooleanField": bool,
     "FloatField": float,
@@ -123,6 +127,8 @@ def required(kind: str, key: str) -> bool:
 
 def default(kind: str, key: str) -> Any:
     """What a key that is left out stands for."""
+    if (kind, key) in _OF_FILES:
+        return _OF_FILES[kind, key]
     return MODELS[kind]._meta.get_field(key).get_default() if is_column(kind, key) else _OTHERS[kind, key][1]
 
 

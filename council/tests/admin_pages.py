@@ -49,6 +49,7 @@ def provider_form(**values):
         "kind": "compatible",
         "enabled": "on",
         "address": "http://127.0.0.1:9/v1",
+        "private_address": "on",
         "new_key": "",
         **values,
     }
@@ -62,6 +63,7 @@ def model_form(provider, **values):
         "slug": "alpha",
         "model_id": "fake/alpha",
         "enabled": "on",
+        "approval": "approved",
         "context": 32768,
         "max_output": "",
         "input_price": "",

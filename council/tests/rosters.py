@@ -8,7 +8,7 @@ KEY = "sk-secret-0123456789-wxyz"
 
 
 def provider(url: str = "http://127.0.0.1:9/v1", slug: str = "fake", **values: Any) -> Provider:
-    given = {"name": slug.title(), "base_url": url, "api_key": KEY, **values}
+    given = {"name": slug.title(), "base_url": url, "api_key": KEY, "private_address": True, **values}
     return Provider.objects.create(slug=slug, **given)
 
 
@@ -19,6 +19,7 @@ def model(of: Provider, name: str = "alpha", **values: Any) -> LanguageModel:
         "name": name.title(),
         "input_price": 1_000_000,
         "output_price": 2_000_000,
+        "approval": "approved",
         **values,
     }
     return LanguageModel.objects.create(provider=of, **given)

@@ -80,7 +80,8 @@ class TestCouncils:
             ("mm", "A council needs a chairman. Add a seat with that role."),
             (
                 "mc",
-                "at least two members whose model and provider are enabled; of the members here that is so for 1 of 1",
+                "at least two members whose model is approved and enabled, as its provider is; "
+                "of the members here that is so for 1 of 1",
             ),
             ("c", "for 0 of 0"),
             ("", "A council needs a chairman."),
@@ -115,7 +116,7 @@ class TestCouncils:
         Provider.objects.update(enabled=False)
         wrong = errors(self.add(admin, ("member", models[0]), ("member", models[1]), ("chairman", models[2])))
         assert "for 0 of 2" in wrong
-        assert "The chairman's model, Gamma (Fake), is switched off, or its provider is." in wrong
+        assert "The chairman's model, Gamma (Fake), is not approved or is switched off, or its provider is." in wrong
 
     def test_one_that_is_switched_off_may_be_incomplete(self, admin, models):
         assert self.add(admin, ("member", models[0]), enabled=None).status_code == 302

@@ -102,7 +102,7 @@ class TestATestCall:
         model = rosters.model(provider, enabled=False)
         assert "answered" in said(run(admin, LanguageModel, "test_call", [model]))[0]
         Provider.objects.update(enabled=False)
-        assert "Fake has been removed or switched off." in said(run(admin, LanguageModel, "test_call", [model]))[0]
+        assert "or its provider Fake was switched off." in said(run(admin, LanguageModel, "test_call", [model]))[0]
 
     def test_six_are_too_many(self, admin, fake):
         provider = rosters.provider(fake.url)

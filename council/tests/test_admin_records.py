@@ -85,7 +85,7 @@ class TestCalls:
         Call.objects.bulk_create(
             Call(purpose="test", model_name="x", language_model=model, sent=sent) for _ in range(60)
         )
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(14):
             admin.get(url(Call))
 
     def test_filters(self, admin, council):

@@ -59,7 +59,14 @@ class Observer:
 async def call(url, request=ASK, deadlines=PATIENT, observer=None, repeats=1, **endpoint):
     """The last attempt, and who observed."""
     observer = observer or Observer()
-    given = {"base_url": url, "api_key": KEY, "kind": "compatible", "model_id": "fake/alpha", **endpoint}
+    given = {
+        "base_url": url,
+        "api_key": KEY,
+        "kind": "compatible",
+        "model_id": "fake/alpha",
+        "private": True,
+        **endpoint,
+    }
     observer.endpoint = Endpoint(**given)
     async with connecting.new_transport() as transport:
         attempt = await calling.call(transport, request, deadlines, observer, repeats=repeats)

@@ -241,11 +241,17 @@ class TestWhatIsLearnt:
         assert self.known(model) == 0.1
 
 
+GONE = (
+    "Alpha is not asked any more: it was removed, switched off, moved elsewhere, or is not approved,"
+    " or its provider Fake was switched off."
+)
+
+
 class TestAProviderThatIsNotThere:
     def test_one_that_is_switched_off_is_not_asked(self, model, fake):
         Provider.objects.update(enabled=False)
         reply = ask(model)
-        assert (reply.outcome, reply.error) == (Outcome.FAILED, "Fake has been removed or switched off.")
+        assert (reply.outcome, reply.error) == (Outcome.FAILED, GONE)
         assert not fake.requests()
         assert (Call.objects.get().state, Call.objects.get().error) == ("ended", reply.error)
 
@@ -254,14 +260,28 @@ class TestAProviderThatIsNotThere:
         LanguageModel.objects.all().delete()
         Provider.objects.all().delete()
         reply = ask(model, snapshot=snapshot)
-        assert (reply.outcome, reply.error) == (Outcome.FAILED, "Fake has been removed or switched off.")
+        assert (reply.outcome, reply.error) == (Outcome.FAILED, GONE)
         assert (Call.objects.get().language_model, Call.objects.get().model_name) == (None, "Alpha")
 
-    def test_a_model_that_was_deleted_since_the_plan_is_still_asked(self, model, fake):
+    def test_neither_is_a_model_that_was_deleted_since_the_plan(self, model, fake):
         snapshot = plans.snapshot(model)
         LanguageModel.objects.all().delete()
-        assert ask(model, snapshot=snapshot).outcome is Outcome.COMPLETE
+        assert ask(model, snapshot=snapshot).error == GONE
+        assert not fake.requests()
         assert (Call.objects.get().language_model, Call.objects.get().model_name) == (None, "Alpha")
+
+    def test_neither_is_a_model_that_was_retired_since_the_plan(self, model, fake):
+        LanguageModel.objects.update(approval="retired")
+        assert ask(model).error == GONE
+        assert not fake.requests()
+
+    def test_neither_is_one_that_is_elsewhere_since_the_plan(self, model, fake):
+        """Whoever planned it, and approved it, knew another."""
+        snapshot = plans.snapshot(model)
+        elsewhere = Provider.objects.create(slug="other", name="Other", base_url=fake.url, private_address=True)
+        LanguageModel.objects.update(provider=elsewhere)
+        assert ask(model, snapshot=snapshot).error == GONE
+        assert not fake.requests()
 
     def test_its_address_and_key_are_those_of_now(self, model, fake):
         snapshot = plans.snapshot(model)

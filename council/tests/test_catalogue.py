@@ -34,7 +34,16 @@ def offer(fake, *entries):
 
 def test_everything_that_the_provider_tells_is_taken_over(fake, provider, model):
     offer(fake, ENTRY)
-    assert refresh(provider) == Refreshed(("Alpha Ultra 5.1",), (), 1)
+    changes = {
+        "name": ["Alpha", "Alpha Ultra 5.1"],
+        "context": [32_768, 128_000],
+        "max_output": [None, 16_384],
+        "input_price": [1_000_000, 1_250_000],
+        "output_price": [2_000_000, 10_000_000],
+        "temperature": [True, False],
+        "images": [False, True],
+    }
+    assert refresh(provider) == Refreshed(("Alpha Ultra 5.1",), (), 1, {model.slug: changes})
     model.refresh_from_db()
     assert model.name == "Alpha Ultra 5.1"
     assert model.context == 128_000
@@ -127,7 +136,7 @@ def test_it_asks_with_the_key(fake, provider):
 
 def test_a_bare_list_is_a_list(fake, provider, model):
     fake.script({"path": "/models"}, body=[ENTRY, "what?", {"name": "no id"}])
-    assert refresh(provider) == Refreshed(("Alpha Ultra 5.1",), (), 1)
+    assert refresh(provider).updated == ("Alpha Ultra 5.1",)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_a_bare_list_is_a_list(fake, provider, model):
         ({"body": {"data": "no list"}}, "not the OpenAI-compatible protocol"),
         ({"body": "[" * 100_000}, "not the OpenAI-compatible protocol"),
         ({"body": "null"}, "not the OpenAI-compatible protocol"),
-        ({"raw": [[0, b"SSH-2.0-OpenSSH_9.6\r\n"]], "bare": True}, "cannot be reached"),
+        ({"raw": [[0, b"SSH-2.0-OpenSSH_9.6\r\n"]], "bare": True}, "not the OpenAI-compatible protocol"),
         ({"status": 401, "body": {"error": {"message": f"Wrong key {rosters.KEY}!"}}}, "It says: Wrong key …!"),
     ],
 )

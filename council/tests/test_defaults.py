@@ -2,6 +2,7 @@ import pytest
 
 from council import defaults, plans
 from council.models import Council, LanguageModel, Provider
+from council.providers import addresses
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -11,6 +12,7 @@ pytestmark = pytest.mark.django_db
 def keyed(settings, monkeypatch, fake):
     settings.OPENROUTER_API_KEY = "sk-or-from-the-environment"
     monkeypatch.setattr(defaults, "OPENROUTER", fake.url)
+    monkeypatch.setattr(addresses, "is_obviously_private", lambda _host: False)  # where the real one is
     fake.configure(models=[{"id": "openai/gpt-5.1", "name": "OpenAI: GPT-5.1", "context_length": 410_000}])
     return fake
 

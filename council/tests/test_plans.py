@@ -120,7 +120,7 @@ class TestACouncilThatCannotBeAsked:
 
     def test_a_chairman_is_needed(self, council, provider):
         provider.language_models.filter(name="Delta").update(enabled=False)
-        with pytest.raises(plans.NotReady, match="has no chairman whose model is enabled"):
+        with pytest.raises(plans.NotReady, match="has no chairman whose model is in use"):
             new(council)
         council.seats.filter(role=Seat.Role.CHAIRMAN).delete()
         with pytest.raises(plans.NotReady, match="has no chairman"):

@@ -137,7 +137,7 @@ def test_two_defaults(refused):
 
 def test_a_member_whose_provider_is_switched_off(refused):
     said = refused(ROSTER.replace('name = "Acme"', 'name = "Acme"\nenabled = false'))
-    assert "council “ours”, members: A council needs at least two members whose model and provider are enabled" in said
+    assert "council “ours”, members: A council needs at least two members whose model is approved and enabled" in said
     assert "council “ours”, chairman: The chairman's model" in said
 
 
