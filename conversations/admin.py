@@ -1,24 +1,35 @@
-"""Links in the admin: who shares, with whom and until when, never what.
+"""Links and conversations in the admin: whose, with whom and until when, never what.
 
 And what it means for conversations that somebody is deactivated, or that the site's settings change.
 """
 
+import json
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from procrastinate.contrib.django.admin import ProcrastinateJobAdmin
+from procrastinate.contrib.django.models import ProcrastinateJob
 
+from accounts import roles
 from accounts.admin import people, site_settings
 from accounts.models import SiteSettings, User
-from conversations import deleting, sharing, viewers
-from conversations.models import Share
+from conversations import deleting, presenting, reading, sharing, trail, viewers
+from conversations.models import Conversation, Share
 from council.admin.parts import ReadOnly
+from governance.audit import Kind
 
 STATES = {"open": gettext_lazy("open"), "expired": gettext_lazy("expired"), "revoked": gettext_lazy("revoked")}
 
@@ -81,11 +92,101 @@ class ShareAdmin(ReadOnly):
     def revoke(self, request: HttpRequest, queryset: QuerySet[Share]) -> None:
         """They open for nobody any more, and open pages close."""
         standing = list(queryset.filter(revoked=None))
-        sharing.revoke(Share.objects.filter(pk__in=[each.pk for each in standing]))
+        sharing.revoke(Share.objects.filter(pk__in=[each.pk for each in standing]), trail.actor_of(request.user))
         for share in standing:
             self.log_change(request, share, _("Revoked."))
         done = ngettext("%s link was revoked.", "%s links were revoked.", len(standing))
         self.message_user(request, done % len(standing), messages.SUCCESS if standing else messages.WARNING)
+
+
+admin.site.unregister(ProcrastinateJob)
+
+
+@admin.register(ProcrastinateJob)
+class JobAdmin(ProcrastinateJobAdmin):  # type: ignore[misc]  # untyped in the library
+    """The library's own, without styles that the content security policy blocks, and without its actions.
+
+    They need no right but that to look, and nobody would be told of them.
+    """
+
+    actions = ()
+
+    @admin.display(description=gettext_lazy("arguments"))
+    def pretty_args(self, instance: ProcrastinateJob) -> str:
+        """As JSON."""
+        return json.dumps(instance.args)[:2000]
+
+
+class ReasonForm(forms.Form):
+    """Why somebody reads what is not theirs."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        min_length=10,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        help_text=gettext_lazy("It is kept in the audit trail with your name, the conversation and the time."),
+    )
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnly):
+    """Whose conversations there are, and when they were asked something: never what they are called, nor what they say.
+
+    Who has the right of its own may read one, and says why each time.
+    """
+
+    list_display = ("id", "owner", "created", "updated", "questions", "deleted")
+    list_filter = ("created", "updated")
+    list_select_related = ("owner",)
+    search_fields = ("=id", "owner__email", "owner__name")
+    fields = ("id", "owner", "created", "updated", "questions", "deleted", "to_read")
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        """With how much was asked, and without titles."""
+        return super().get_queryset(request).defer("title").annotate(asked=Count("turns"))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002  # Django's signature
+        """The way to read it is shown to who may."""
+        return [each for each in self.fields if each != "to_read" or may_read(request)]
+
+    def get_urls(self) -> list[URLPattern]:
+        """With the page that shows one."""
+        own = path("<uuid:key>/read/", self.admin_site.admin_view(self.read), name="conversations_conversation_read")
+        return [own, *super().get_urls()]
+
+    def read(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """Ask for a reason, keep it, and then show the conversation."""
+        if not (self.has_view_permission(request) and may_read(request)):
+            raise PermissionDenied
+        found = get_object_or_404(Conversation.objects.select_related("owner"), pk=key)
+        form = ReasonForm(request.POST or None)
+        known = {**self.admin_site.each_context(request), "opts": self.opts, "conversation": found, "form": form}
+        if request.method != "POST" or not form.is_valid():
+            status = 422 if request.method == "POST" else 200
+            return render(request, "admin/conversations/conversation/reason.html", known, status=status)
+        trail.told(Kind.READ, request.user, found, reason=form.cleaned_data["reason"], owner=found.owner.actor)
+        shown = {**presenting.page(reading.turns(found.pk)), "conversation": found, "without_calls": True}
+        response = render(request, "conversations/read_by_staff.html", shown)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.display(description=gettext_lazy("questions"), ordering="asked")
+    def questions(self, conversation: Any) -> int:
+        """How many."""
+        return int(conversation.asked)
+
+    @admin.display(description=gettext_lazy("read it"))
+    def to_read(self, conversation: Conversation) -> str:
+        """The way there."""
+        place = reverse("admin:conversations_conversation_read", args=[conversation.pk])
+        return format_html('<a href="{}">{}</a>', place, _("Give a reason, and read it"))
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Whether the right to read others was given to this person or a group of theirs: no power brings it along."""
+    return isinstance(request.user, User) and roles.READ_OTHERS in request.user.rights
 
 
 # In the place of the floor below's own, which know nothing of conversations.
@@ -97,10 +198,10 @@ admin.site.unregister(SiteSettings)
 class PersonAdmin(people.PersonAdmin):
     """People. Whoever is deactivated leaves nothing running."""
 
-    def turn_out(self, person: User) -> None:
+    def turn_out(self, request: HttpRequest, person: User) -> None:
         """Stop what the council does for them, too."""
-        super().turn_out(person)
-        deleting.cancel_all_of(person)
+        super().turn_out(request, person)
+        deleting.cancel_all_of(person, trail.actor_of(request.user))
 
 
 @admin.register(SiteSettings)

@@ -1,6 +1,7 @@
 """From a question to a turn with its deliberation and the job that will carry it out. One transaction; no provider."""
 
 from dataclasses import replace
+from http import HTTPStatus
 from uuid import UUID, uuid4, uuid5
 
 import structlog
@@ -9,11 +10,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.errors import ForeignKeyViolation
 
-from accounts.models import User
+from accounts import limits, roles
+from accounts.models import SHELL_EMAIL, User
 from conversations import jobs, titles
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
-from council import call_rows, calls, claiming, plans
+from council import call_rows, calls, claiming, plans, trail
 from council.core.aliases import rewrite
 from council.core.errors import CouncilError
 from council.core.prompts import to_letters
@@ -33,11 +35,26 @@ class _UnderWay(Exception):
 
 
 class Refused(CouncilError):
-    """The question was not asked; the message says why and what to do. `conflict`: something else is under way."""
+    """The question was not asked; the message says why and what to do. `conflict`: something else is under way.
 
-    def __init__(self, message: str, *, conflict: bool = False) -> None:
+    `rule`: which of the site's rules refused it, for the audit trail; empty where it was a mistake of typing. `limit`:
+    which limit was reached, if that is why.
+    """
+
+    def __init__(
+        self, message: str, *, conflict: bool = False, rule: str = "", limit: limits.Reached | None = None
+    ) -> None:
         super().__init__(message)
         self.conflict = conflict
+        self.rule = rule
+        self.limit = limit
+
+    @property
+    def status(self) -> HTTPStatus:
+        """What it is over HTTP."""
+        if self.limit:
+            return HTTPStatus.TOO_MANY_REQUESTS
+        return HTTPStatus.CONFLICT if self.conflict else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def ask(
@@ -47,31 +64,93 @@ def ask(
     mode: Mode = Mode.FULL,
     conversation: Conversation | None = None,
     request_id: UUID | None = None,
+    by: str = "",
 ) -> Turn:
     """Store the question and hand it to the workers. The same `request_id` again, for a new conversation
     or in the same one, gives the same turn.
 
-    Raises Refused: empty or too long, no such council or one just removed, a council that is not ready, a deliberation
-    under way.
+    `by`: what asks in this person's place, in the audit trail: the shell. Raises Refused: empty or too long, no such
+    council or one just removed, a council that is not ready, a deliberation under way, more than this person may.
     """
     question = checked(question)
+    try:
+        often(user)
+    except Refused:
+        earlier = _asked_before(user, request_id) if request_id else None
+        if earlier is not None:
+            return _same_question(earlier, question)
+        raise
+    if not user.may(roles.ASK):
+        raise Refused(
+            _("Your account may read here, and not ask. An administrator can change that."), rule="may not ask"
+        )
     if council is None:
-        raise Refused(_("Choose a council. If there is none to choose, ask an administrator for one."))
+        nothing = _("Choose a council. If there is none to choose, ask an administrator for one.")
+        raise Refused(nothing, rule="no such council for this person")
     request_id = request_id or uuid4()
     try:
-        return _store(user, question, council, mode, conversation, request_id)
-    except (plans.NotReady, IntegrityError, _UnderWay) as error:
+        return _store(user, question, council, mode, conversation, request_id, by)
+    except (plans.NotReady, IntegrityError, _UnderWay, rows.NotThere) as error:
         earlier = _asked_before(user, request_id)
         if earlier is not None:
             return _same_question(earlier, question)
+        if isinstance(error, rows.NotThere):
+            raise no_room() from error
         if isinstance(error, plans.NotReady):
-            raise Refused(str(error)) from error
+            raise Refused(str(error), rule="council not ready") from error
         if isinstance(error.__cause__, ForeignKeyViolation):
             raise Refused(_("This council has just been removed. Choose another.")) from error
         raise Refused(
             _("The council is still at work on your last question. Wait for its answer or stop it, then ask again."),
             conflict=True,
         ) from error
+
+
+def often(user: User) -> None:
+    """Count that this person asks. Raises Refused where that is too often. Whoever is at the shell may."""
+    if user.email == SHELL_EMAIL:
+        return
+    try:
+        limits.take(limits.What.ASKS, user)
+    except limits.Reached as reached:
+        raise Refused(str(reached), limit=reached) from reached
+
+
+def room(user: User) -> list[Statement]:
+    """The statements that go first where something is to be begun for this person.
+
+    They raise rows.NotThere where this person, or a group of theirs, has as much at work as they may; whoever begins
+    something for the same waits for the end of this transaction. Whoever is at the shell may.
+    """
+    if user.email == SHELL_EMAIL:
+        return []
+    statements: list[Statement] = []
+    for limit, whose in limits.at_once(limits.What.GOING, user):
+        statements.append(("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"at work: {whose}"]))
+        of_group = limit.per == limits.Per.GROUP
+        which = _GOING_OF_GROUP if of_group else _GOING_OF_PERSON
+        whom = limit.group_id if of_group else user.pk
+        statements.append(rows.required(which, whom, limit.amount))
+    return statements
+
+
+# In the text, or the index of those that are unfinished could not be used: what is prepared is planned once.
+_UNFINISHED = ", ".join(f"'{each}'" for each in Deliberation.UNFINISHED)
+_GOING = f"""
+    SELECT 1 WHERE (
+        SELECT count(*) FROM {Deliberation._meta.db_table} AS deliberation
+        JOIN {Conversation._meta.db_table} AS conversation ON conversation.id = deliberation.scope
+        WHERE deliberation.status IN ({_UNFINISHED}) AND conversation.owner_id {{}}
+    ) < %s
+"""  # noqa: S608  # own names
+_GOING_OF_PERSON = _GOING.format("= %s")
+_GOING_OF_GROUP = _GOING.format(f"IN (SELECT user_id FROM {User.groups.through._meta.db_table} WHERE group_id = %s)")  # noqa: S608  # own name
+
+
+def no_room() -> Refused:
+    """What is said where `room` found none."""
+    reached = limits.Reached(limits.What.GOING, None)
+    return Refused(str(reached), limit=reached)
 
 
 def checked(question: str) -> str:
@@ -102,7 +181,13 @@ def _same_question(turn: Turn, question: str) -> Turn:
 
 
 def _store(
-    user: User, question: str, council: Council, mode: Mode, conversation: Conversation | None, request_id: UUID
+    user: User,
+    question: str,
+    council: Council,
+    mode: Mode,
+    conversation: Conversation | None,
+    request_id: UUID,
+    by: str,
 ) -> Turn:
     past = _past(conversation) if conversation else []
     if past and past[-1].deliberation.unfinished:
@@ -121,7 +206,9 @@ def _store(
         conversation=conversation, parent=past[-1] if past else None, deliberation=deliberation, request_id=request_id
     )
     worker = jobs.here()
-    turn.pk = _begin(turn, first, worker) if worker else _queue(turn, first)
+    told = trail.asked(user.actor, deliberation, council.slug, conversation.pk, by)
+    free = room(user)
+    turn.pk = _begin(turn, free, first, worker, told) if worker else _queue(turn, free, first, told)
     for stored in (conversation, deliberation, turn):
         stored._state.adding = False
     # What else this request says names the deliberation, as its job and its calls do.
@@ -130,21 +217,23 @@ def _store(
     return turn
 
 
-def _queue(turn: Turn, first: Statement) -> int:
-    """Store the question for whichever worker comes first. Returns the turn's key."""
+def _queue(turn: Turn, free: list[Statement], first: Statement, told: Statement) -> int:
+    """Store the question for whichever worker comes first, and what is `told` of it. Returns the turn's key."""
     with transaction.atomic():
-        *_others, written = rows.execute([first, *_inserts(turn)])
+        *_others, written = rows.execute([*free, first, *_inserts(turn)])
         jobs.queue(jobs.Arguments(turn.deliberation_id, turn.conversation_id))
+        rows.execute([told])  # last: the audit trail is held until the commit
     return written.rows[0][0]
 
 
-def _begin(turn: Turn, first: Statement, worker: jobs.GivenJobs) -> int:
-    """Store the question as one that this process's worker has begun. Returns the turn's key."""
+def _begin(turn: Turn, free: list[Statement], first: Statement, worker: jobs.GivenJobs, told: Statement) -> int:
+    """Store the question as one that this process's worker has begun, and what is `told`. Returns the turn's key."""
     arguments = jobs.Arguments(turn.deliberation_id, turn.conversation_id)
     claim = claiming.claim_new(turn.deliberation)
     new = calls.first(claim)
     sending = call_rows.sending(new, claim.id, claim.attempt)
-    _, _, written, job, *sent = rows.execute([first, *_inserts(turn), worker.doing(arguments), *sending])
+    stored = [*free, first, *_inserts(turn), worker.doing(arguments), *sending, told]
+    _, _, written, job, *sent, _ = rows.execute(stored)[len(free) :]
     to_go_out = {call.slot: row for call, row in zip(new, call_rows.sent(new, sent), strict=True) if call.slot}
     worker.give(arguments, replace(claim, sent=to_go_out), job.rows[0][0])
     return written.rows[0][0]

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import random
+from collections import deque
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -13,9 +14,10 @@ from uuid import UUID
 import orjson
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import QueryDict
 
-from accounts import sockets
+from accounts import limits, sockets
 from accounts.sessions import person_of
 from conversations.changes import Changes, Known, drawing, known_from, look, page_message
 from conversations.models import Conversation
@@ -40,6 +42,9 @@ RIGHT = hurried(30.0)
 
 NOT_FOUND = 4404
 TOO_LONG = 4413
+TOO_MUCH = 4429
+
+_open_sockets = limits.Open(limits.What.SOCKETS)
 
 LONGEST = 1_000_000
 """Bytes of a message. Daphne refuses to send more than a mebibyte; a page whose socket is closed asks by request."""
@@ -55,6 +60,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Those whose sessions and accounts bear on the right to see it: their groups are joined."""
     visible: Statement | None = None
     visible_until = 0.0
+    whose = ""
+    """By whom it is counted among the open ones, once it has looked,"""
+    most: tuple[int, ...] = ()
+    """how many these may have,"""
+    entered = False
+    """and whether it is."""
 
     async def connect(self) -> None:
         """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
@@ -73,6 +84,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.heard = 0.0
         self.last_look = monotonic() + AFTERWARDS
         self.updating = asyncio.Lock()
+        self.came: deque[float] = deque()
+        self.may_send = limits.rate(limits.DEFAULTS[limits.What.MESSAGES])
         await self.accept()
         # Joined before it looks, so that nothing falls in between.
         await self._join(*groups)
@@ -92,6 +105,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """Leave the groups."""
         if self.watcher is not None:
             self.watcher.cancel()
+        if self.entered:
+            _open_sockets.leave(self.whose)
+            self.entered = False
         await self._leave()
 
     async def _leave(self) -> None:
@@ -100,8 +116,15 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             with contextlib.suppress(Exception):
                 await self.channel_layer.group_discard(group, self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Actions are form posts. What comes here is dropped."""
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002  # the names are the framework's
+        """Actions are form posts. What comes here is dropped, and whoever sends much of it is shown out."""
+        most, seconds = self.may_send
+        self.came.append(monotonic())
+        while self.came[0] < monotonic() - seconds:
+            self.came.popleft()
+        if len(self.came) > most:
+            await self._leave()
+            await self.close(TOO_MUCH)
 
     async def frame(self, message: dict[str, Any]) -> None:
         """Text that grew; see `conversations.growing` for the numbers."""
@@ -151,7 +174,13 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _update(self) -> bool:
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
         async with self.updating:
-            changes = await drawing(self._changes)
+            try:
+                changes = await drawing(self._changes)
+                self._enter()
+            except limits.Reached:
+                await self._leave()
+                await self.close(TOO_MUCH)
+                return False
             if changes is None:
                 self.deliberation = ""
                 await self._leave()
@@ -202,12 +231,33 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             return
         await self.send(text_data=said.decode())
 
+    @property
+    def address(self) -> str:
+        """Where its browser is."""
+        return str((self.scope.get("client") or [""])[0])
+
+    def _found(self, person: AbstractBaseUser | AnonymousUser) -> None:
+        """Find out whose it is, and what they may. In a thread."""
+        if not self.whose:
+            self.most = [limit.amount for limit, _ in limits.at_once(limits.What.SOCKETS, person, self.address)]
+            self.may_send = limits.rate(limits.first(limits.What.MESSAGES, person, self.address))
+            self.whose = f"person {person.pk}" if person.pk else f"address {limits.network(self.address)}"
+
+    def _enter(self) -> None:
+        """Count it among the open ones, once. On the loop: one that has been closed meanwhile is none. Raises
+        limits.Reached.
+        """
+        if self.whose and not self.entered and self.joined:
+            _open_sockets.enter(self.whose, self.most)
+            self.entered = True
+
     def _changes(self) -> Changes | None:
         if self.known is NOTHING:
             self.known = known_from(QueryDict(self.scope["query_string"]))
         if visible := self.visible:
             return look(visible, self.conversation_id, self.known)
         person = person_of(self.scope["cookies"])
+        self._found(person)
         self.people = frozenset({person.pk} - {None})
         visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         changes = look(visible, self.conversation_id, self.known)

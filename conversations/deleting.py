@@ -1,44 +1,82 @@
 """The one place where conversations go."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+import council.trail
 from accounts.models import User
-from conversations import sharing
+from conversations import sharing, trail
 from conversations.models import Conversation, Share, Turn
 from council.models import Deliberation
+from governance import audit, rows
+from governance.audit import Kind
+from governance.rows import Statement
 
 UNDO = timedelta(days=30)
 
 
-def delete(conversation: Conversation) -> int:
+def delete(conversation: Conversation, by: UUID | None = None) -> int:
     """Take a conversation off its owner's pages, stop what runs in it, and revoke its link; returns how many it had.
 
-    It can be restored for thirty days. Its link stays revoked: whoever had it was told that it is over.
+    It can be restored for thirty days. Its link stays revoked: whoever had it was told that it is over. `by`: who does
+    it, in the audit trail; None: the site.
     """
     with transaction.atomic():
         Conversation.objects.filter(pk=conversation.pk, deleted=None).update(deleted=timezone.now())
-        cancel(conversation)
-        return sharing.revoke(Share.objects.filter(conversation=conversation))
+        stopped = _cancel(Turn.objects.filter(conversation=conversation))
+        revoked = sharing.end(Share.objects.filter(conversation=conversation))
+        # Last: who holds the audit trail waits for nobody else's rows.
+        told = [*(_stopped(each, by) for each in stopped), *(trail.unshared(each, by) for each in revoked)]
+        rows.execute([*told, audit.event(Kind.DELETED, by, trail.of(conversation))])
+    return len(revoked)
 
 
-def cancel(conversation: Conversation) -> int:
+def restore(conversation: Conversation, by: UUID | None = None) -> None:
+    """Take a deletion back."""
+    with transaction.atomic():
+        if Conversation.objects.filter(pk=conversation.pk, deleted__isnull=False).update(deleted=None):
+            audit.record(Kind.RESTORED, by, trail.of(conversation))
+
+
+def cancel(conversation: Conversation, by: UUID | None = None) -> int:
     """Ask the worker to stop what runs in a conversation; returns how many deliberations that concerns."""
-    return _cancel(Turn.objects.filter(conversation=conversation))
+    return _cancel_and_tell(Turn.objects.filter(conversation=conversation), by)
 
 
-def cancel_all_of(person: User) -> int:
+def cancel_one(deliberation: UUID, where: str) -> None:
+    """The same for one deliberation, unless it is over; `where` that was asked for: the shell."""
+    going = Deliberation.objects.filter(pk=deliberation, status__in=Deliberation.UNFINISHED)
+    with transaction.atomic():
+        if going.update(cancel_requested=True):
+            audit.record(Kind.STOPPED, None, council.trail.thing(deliberation), by=where)
+
+
+def cancel_all_of(person: User, by: UUID | None = None) -> int:
     """The same for all that this person asked, whether it runs or waits for a worker."""
-    return _cancel(Turn.objects.filter(conversation__owner=person))
+    return _cancel_and_tell(Turn.objects.filter(conversation__owner=person), by)
 
 
-def _cancel(turns: QuerySet[Turn]) -> int:
-    return Deliberation.objects.filter(pk__in=turns.values("deliberation"), status__in=Deliberation.UNFINISHED).update(
-        cancel_requested=True
-    )
+def _cancel_and_tell(turns: QuerySet[Turn], by: UUID | None) -> int:
+    with transaction.atomic():
+        stopped = _cancel(turns)
+        rows.execute([_stopped(each, by) for each in stopped])
+    return len(stopped)
+
+
+def _cancel(turns: QuerySet[Turn]) -> list[UUID]:
+    """Ask for their end; which deliberations that concerns."""
+    going = Deliberation.objects.filter(pk__in=turns.values("deliberation"), status__in=Deliberation.UNFINISHED)
+    keys = list(going.select_for_update().values_list("pk", flat=True))
+    Deliberation.objects.filter(pk__in=keys).update(cancel_requested=True)
+    return keys
+
+
+def _stopped(deliberation: UUID, by: UUID | None) -> Statement:
+    return audit.event(Kind.STOPPED, by, council.trail.thing(deliberation))
 
 
 def purge(before: datetime) -> int:
@@ -50,8 +88,10 @@ def purge(before: datetime) -> int:
     for conversation in Conversation.objects.filter(deleted__lt=before):
         with transaction.atomic():
             deliberations = list(conversation.turns.values_list("deliberation", flat=True))
+            key = conversation.pk
             conversation.delete()
             elsewhere = Turn.objects.filter(deliberation__in=deliberations).values("deliberation")
             Deliberation.objects.filter(pk__in=deliberations).exclude(pk__in=elsewhere).delete()
+            audit.record(Kind.PURGED, None, trail.of(key))
         count += 1
     return count

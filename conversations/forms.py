@@ -36,11 +36,12 @@ class ShareForm(forms.Form):
     )
     expiry = forms.ChoiceField(label=gettext_lazy("Expires"), required=False)
 
-    def __init__(self, data: Any, conversation: Conversation, share: Share | None) -> None:
+    def __init__(self, data: Any, conversation: Conversation, share: Share | None, *, publicly: bool = True) -> None:
+        """`publicly`: whether this person may make links for anyone, where the site allows them."""
         given = {"audience": share.audience, "live": "live" if share.live else ""} if share else {"audience": PRIVATE}
         super().__init__(data, initial={**given, "expiry": KEEP if share and share.expires else NEVER})
         self.conversation, self.share = conversation, share
-        self.public_links = SiteSettings.current().public_links
+        self.public_links = publicly and SiteSettings.current().public_links
         self.something_ended = sharing.last_ended(conversation) is not None
         choices = [(NEVER, _("Never"))]
         choices += [(str(each), ngettext("In %s day", "In %s days", each) % each) for each in DAYS]

@@ -3,6 +3,7 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
@@ -12,7 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import SiteSettings
+from accounts import roles
+from accounts.models import SiteSettings, User
 from governance.fields import EncryptedTextField
 from governance.tokens import digest
 
@@ -48,6 +50,13 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ("-updated", "-id")
+        permissions = (
+            ("ask", _("Can ask councils")),
+            ("export", _("Can export conversations of their own")),
+            ("share", _("Can share conversations of their own with the team")),
+            ("share_publicly", _("Can share them with anyone who has the link, where the site allows that")),
+            ("read_others", _("Can read conversations of others, for a reason that is written down")),
+        )
         indexes = [
             models.Index(fields=("owner", "-updated", "-id"), name="conversation_history"),
             # For `icontains`, of three letters and more.
@@ -83,6 +92,12 @@ class Turn(models.Model):
         return f"turn {self.pk}"
 
 
+def _who_may(right: str) -> models.QuerySet[User]:
+    """The people who have a permission, by whatever way."""
+    people: models.QuerySet[User] = ModelBackend().with_perm(right).order_by()
+    return people
+
+
 class ShareQuerySet(models.QuerySet["Share"]):
     """The one door to links."""
 
@@ -93,12 +108,13 @@ class ShareQuerySet(models.QuerySet["Share"]):
     def open_to(self, user: AbstractBaseUser | AnonymousUser, token: str) -> "ShareQuerySet":
         """The link with this token, if it opens for this person now; one query, whatever the reason if it does not.
 
-        A link for anyone opens for nobody while the administrator does not allow such links.
+        A link for anyone opens for nobody while the administrator does not allow such links, and none while its owner
+        may not share so.
         """
         allowed = Exists(SiteSettings.objects.filter(public_links=True))
-        may = Q(allowed, audience=Share.Audience.ANYONE)
+        may = Q(allowed, audience=Share.Audience.ANYONE, conversation__owner__in=_who_may(roles.SHARE_PUBLICLY))
         if user.is_authenticated:
-            may |= Q(audience=Share.Audience.TEAM)
+            may |= Q(audience=Share.Audience.TEAM, conversation__owner__in=_who_may(roles.SHARE))
         return self.filter(
             may,
             Q(expires=None) | Q(expires__gt=Now()),

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts.sessions import person_of
-from conversations import consumers
+from conversations import consumers, trail
 from conversations.changes import Changes, known_from, look
 from conversations.consumers import NOTHING, ConversationConsumer
 from conversations.models import Conversation, Share
@@ -80,6 +80,9 @@ class ShareConsumer(ConversationConsumer):
         share = link.select_related("conversation").first()
         if share is None:
             return None
+        self._found(person)
+        if person.pk != share.conversation.owner_id:
+            trail.opened(share, person, self.address)
         self.people = frozenset({person.pk, share.conversation.owner_id} - {None})
         self.live, self.conversation_id = share.live, share.conversation_id
         visible = rows.of(Conversation.objects.filter(pk__in=link.filter(live=True).values("conversation")))

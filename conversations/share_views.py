@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID, uuid4
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.decorators import login_required, permission_required
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -16,7 +17,9 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from conversations import changes, presenting, sharing, timeline
+from accounts import limits, roles
+from accounts.refusing import sparingly, too_often
+from conversations import changes, presenting, sharing, timeline, trail
 from conversations.forms import PRIVATE, ShareForm
 from conversations.models import Conversation, Share
 
@@ -26,26 +29,36 @@ P = ParamSpec("P")
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
+@permission_required(roles.SHARE, raise_exception=True)
+@sparingly("POST")
 def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """The dialog of a conversation's link, and the page that stands in for it; a post makes, changes or revokes it."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
     current = sharing.current(found)
     if request.method != "POST":
-        return _dialog(request, found, ShareForm(None, found, current))
+        return _dialog(request, found, _form(request, None, found, current))
     match request.POST.get("action"):
         case "revoke":
-            return _done(request, found, _revoke(found))
+            return _done(request, found, _revoke(request, found))
         case "update":
-            if current and sharing.update(current):
+            if (
+                current
+                and current.audience == Share.Audience.ANYONE
+                and not request.user.has_perm(roles.SHARE_PUBLICLY)
+            ):
+                raise PermissionDenied
+            if current and sharing.update(current, trail.actor_of(request.user)):
                 return _done(request, found, _all_of(found))
             return _done(request, found, _("Nothing was updated: there is no snapshot any more."))
-    form = ShareForm(request.POST, found, current)
+    form = _form(request, request.POST, found, current)
     if not form.is_valid():
         return _dialog(request, found, form, status=422)
     if form.cleaned_data["audience"] == PRIVATE:
-        return _done(request, found, _revoke(found))
+        return _done(request, found, _revoke(request, found))
     try:
-        saved = sharing.save(found, form.cleaned_data["audience"], form.expires, live=form.cleaned_data["live"])
+        given = form.cleaned_data
+        by = trail.actor_of(request.user)
+        saved = sharing.save(found, given["audience"], form.expires, live=given["live"], by=by)
     except Conversation.DoesNotExist as gone:
         raise Http404 from gone
     return _done(request, found, _("Saved.") if saved == current else _("The link is ready."))
@@ -63,13 +76,14 @@ def links(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
+@sparingly("POST")
 def revoke_links(request: HttpRequest) -> HttpResponse:
     """Revoke one of a person's own links, or all of them."""
     mine = Share.objects.visible_to(request.user)
     one = request.POST.get("share", "")
     if one:
         mine = mine.filter(pk=one) if one.isdecimal() and len(one) < 18 else mine.none()
-    count = sharing.revoke(mine)
+    count = sharing.revoke(mine, trail.actor_of(request.user))
     messages.success(request, ngettext("%s link was revoked.", "%s links were revoked.", count) % count)
     return redirect("links")
 
@@ -85,8 +99,14 @@ def _through_a_link(
     @wraps(view)
     @never_cache
     def opened(request: HttpRequest, token: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            limits.take(limits.What.LINKS, address=request.META["REMOTE_ADDR"])
+        except limits.Reached as reached:
+            return too_often(request, reached)
         link = Share.objects.open_to(request.user, token).select_related("conversation__owner").first()
         if link is not None:
+            if link.conversation.owner_id != request.user.pk:
+                trail.opened(link, request.user, request.META["REMOTE_ADDR"])
             link.token = token  # here it is at hand, whether the key that it was kept with is or not
             response = view(request, link, *args, **kwargs)
         elif request.user.is_authenticated:
@@ -140,8 +160,11 @@ def shared_calls(request: HttpRequest, share: Share, turn: int) -> HttpResponse:
 @_through_a_link
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
+@sparingly("POST")
 def copy(request: HttpRequest, share: Share) -> HttpResponse:
     """Go on with a copy: a form, because a page that tells nobody where it was read cannot send one, and its post."""
+    if not request.user.has_perm(roles.ASK):
+        raise PermissionDenied
     count = len(sharing.to_copy(share))
     if request.method == "POST" and count:
         try:
@@ -163,6 +186,10 @@ def copy(request: HttpRequest, share: Share) -> HttpResponse:
     return response
 
 
+def _form(request: HttpRequest, data: Any, conversation: Conversation, current: Share | None) -> ShareForm:
+    return ShareForm(data, conversation, current, publicly=request.user.has_perm(roles.SHARE_PUBLICLY))
+
+
 def _gone(request: HttpRequest) -> HttpResponse:
     return render(request, "conversations/share_gone.html", status=404)
 
@@ -173,9 +200,9 @@ def _address(request: HttpRequest, share: Share) -> str:
     return request.build_absolute_uri(reverse("shared", args=[token])) if token else ""
 
 
-def _revoke(conversation: Conversation) -> str:
+def _revoke(request: HttpRequest, conversation: Conversation) -> str:
     """Revoke its link; returns what there is to say."""
-    count = sharing.revoke(Share.objects.filter(conversation=conversation))
+    count = sharing.revoke(Share.objects.filter(conversation=conversation), trail.actor_of(request.user))
     return _("The link is revoked. It opens for nobody any more.") if count else _("It is private.")
 
 
@@ -189,7 +216,7 @@ def _all_of(conversation: Conversation) -> str:
 def _done(request: HttpRequest, conversation: Conversation, said: str) -> HttpResponse:
     """With htmx the dialog as it is now; without, its page."""
     if request.htmx:
-        return _dialog(request, conversation, ShareForm(None, conversation, sharing.current(conversation)), said)
+        return _dialog(request, conversation, _form(request, None, conversation, sharing.current(conversation)), said)
     messages.success(request, said)
     return redirect("share", conversation.pk)
 

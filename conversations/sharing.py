@@ -12,11 +12,13 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
-from conversations import reading, viewers
+from conversations import reading, trail, viewers
 from conversations.models import Conversation, Share, Turn
 from conversations.reading import TurnRows
 from council import retrying
 from council.models import Deliberation
+from governance import audit, rows
+from governance.audit import Kind
 from governance.tokens import digest, new_token
 
 TAKEN = ("until", "title", "taken")
@@ -40,10 +42,13 @@ def current(conversation: Conversation) -> Share | None:
     return Share.objects.filter(conversation=conversation, revoked=None).first()
 
 
-def save(conversation: Conversation, audience: str, expires: datetime | None, *, live: bool) -> Share:
+def save(
+    conversation: Conversation, audience: str, expires: datetime | None, *, live: bool, by: UUID | None = None
+) -> Share:
     """Give a conversation a link, or change the one it has; its address stays, and so does what a snapshot shows.
 
-    A snapshot needs a turn that has ended. Raises Conversation.DoesNotExist if it has been deleted meanwhile.
+    A snapshot needs a turn that has ended. `by`: who does it, in the audit trail. Raises Conversation.DoesNotExist if
+    it has been deleted meanwhile.
     """
     with transaction.atomic():
         # Two windows may do it at the same time, and a third may revoke or delete: that comes before or after.
@@ -62,10 +67,11 @@ def save(conversation: Conversation, audience: str, expires: datetime | None, *,
             _take(share)
         share.save(update_fields=changed)
         _tell([share.digest])
+        audit.record(Kind.SHARED, by, trail.of(held), **trail.link(share), new=changed is None)
     return share
 
 
-def update(share: Share) -> bool:
+def update(share: Share, by: UUID | None = None) -> bool:
     """Bring a snapshot to the turns and the title that there are now. False: it is none any more."""
     with transaction.atomic():
         still = Share.objects.select_for_update(of=("self",)).filter(pk=share.pk, revoked=None, live=False)
@@ -75,6 +81,7 @@ def update(share: Share) -> bool:
         _take(held)
         held.save(update_fields=TAKEN)
         _tell([held.digest])
+        audit.record(Kind.SHARED, by, trail.of(held.conversation_id), **trail.link(held), new=False)
     return True
 
 
@@ -86,12 +93,20 @@ def behind(share: Share) -> bool:
     return last.pk != share.until_id or share.title != share.conversation.title
 
 
-def revoke(shares: QuerySet[Share]) -> int:
+def revoke(shares: QuerySet[Share], by: UUID | None = None) -> int:
     """Make these links open for nobody, ever again, and their open pages close. Returns how many that concerns."""
-    digests = list(shares.filter(revoked=None).values_list("digest", flat=True))
-    count = Share.objects.filter(digest__in=digests, revoked=None).update(revoked=timezone.now())
-    _tell(digests)
-    return count
+    with transaction.atomic():
+        ended = end(shares)
+        rows.execute([trail.unshared(each, by) for each in ended])
+    return len(ended)
+
+
+def end(shares: QuerySet[Share]) -> list[Share]:
+    """The same, without the audit trail: for whoever has more to do before that. Returns those that it concerns."""
+    standing = list(shares.select_for_update().filter(revoked=None))
+    Share.objects.filter(pk__in=[each.pk for each in standing]).update(revoked=timezone.now())
+    _tell([each.digest for each in standing])
+    return standing
 
 
 def count_opening(share: Share) -> None:
@@ -156,6 +171,8 @@ def copy(share: Share, user: User, request_id: UUID) -> Conversation | None:
                 request_id=uuid4(),
                 created=each.turn.created,
             )
+        if new:
+            audit.record(Kind.COPIED, user.actor, trail.of(share.conversation_id), link=share.pk, copy=made.pk)
     return made
 
 

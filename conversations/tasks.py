@@ -28,6 +28,7 @@ from council.core.errors import Stale
 from council.core.values import Status
 from council.models import Call, Deliberation
 from council.threads import in_thread
+from governance import audit, chain
 from governance.times import hurried
 
 logger = structlog.get_logger(__name__)
@@ -247,6 +248,22 @@ def _rescue(suspects: set[jobs.LeftOut]) -> set[jobs.LeftOut]:
         logger.warning("Deliberation %s has nobody who works on it and is begun again", each.deliberation)
         each.begin_again()
     return found
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="tell", queue="upkeep", pass_context=False)
+async def tell_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
+    """Put what was counted in the minute that is over into the audit trail."""
+    await in_thread(audit.tell)
+
+
+@app.periodic(cron="41 3 * * *")
+@app.task(name="verify", queue="upkeep", pass_context=False)
+async def verify_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
+    """Look through the audit trail, and say where it ends: whoever keeps the logs has an anchor."""
+    found = await in_thread(chain.verify_and_keep)
+    log = logger.error if found.wrong else logger.info
+    log("Audit trail verified", events=found.events, head=found.head.hash, wrong=len(found.wrong))
 
 
 @app.periodic(cron="17 3 * * *")

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.decorators import login_required, permission_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -18,6 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget, trigger_client_event
 
+from accounts import limits, roles
+from accounts.refusing import sparingly
 from conversations import (
     asking,
     changes,
@@ -29,6 +32,7 @@ from conversations import (
     retrying,
     showing,
     timeline,
+    trail,
     viewers,
 )
 from conversations.history import MOST, PAGE, Place
@@ -38,6 +42,7 @@ from conversations.models import TITLE_LENGTH, Conversation
 from council import plans
 from council.core.values import Mode
 from council.models import Council
+from governance.audit import Kind
 
 
 @login_required
@@ -81,12 +86,15 @@ def calls(request: HttpRequest, conversation_id: UUID, turn: int) -> HttpRespons
 @login_required
 @never_cache
 @require_GET
+@permission_required(roles.EXPORT, raise_exception=True)
+@sparingly("GET")
 def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpResponse:
     """The whole conversation as a file; `form` is one of exporting.FORMATS."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
     made = exporting.FORMATS[form]
     name = content_disposition_header(as_attachment=True, filename=exporting.file_name(found, made))
     text = made.text(exporting.document(found))
+    trail.told(Kind.EXPORTED, request.user, found, form=form)
     return HttpResponse(text, content_type=made.content_type, headers={"Content-Disposition": name})
 
 
@@ -95,30 +103,33 @@ def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpRespon
 def stop(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Stop what runs in a conversation; what came is kept."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    deleting.cancel(found)
+    deleting.cancel(found, trail.actor_of(request.user))
     return _done(request, found.get_absolute_url())
 
 
 @login_required
 @require_POST
+@permission_required(roles.ASK, raise_exception=True)
 def retry(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Try one answer, one review, or the council's answer of the last turn again."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
     try:
-        place = retrying.retry(found, request.POST.get("slot", ""))
+        place = retrying.retry(found, request.POST.get("slot", ""), trail.actor_of(request.user))
     except asking.Refused as refused:
-        status = 409 if refused.conflict else 422
+        trail.refused(request.user, refused.rule, refused.limit, "try again")
         if request.htmx:
             told = {"text": str(refused), "tone": "warn"}
-            return trigger_client_event(HttpResponse(status=status), "toast", told)
+            said = trigger_client_event(HttpResponse(status=refused.status), "toast", told)
+            return _with_time(said, refused.limit)
         messages.warning(request, str(refused))
-        return _conversation_page(request, found, status=status)
+        return _with_time(_conversation_page(request, found, status=refused.status), refused.limit)
     async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
     return _done(request, f"{found.get_absolute_url()}#{place}")
 
 
 @login_required
 @require_POST
+@sparingly("POST")
 def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Give a conversation another title. With htmx the answer is its line of the history."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
@@ -127,7 +138,9 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     wrong = _wrong_title(title)
     if not wrong:
         found.title = title
-        Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
+        with transaction.atomic():
+            Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
+            trail.told(Kind.CHANGED, request.user, found, what="title")
         async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
     if request.htmx:
         context = {"each": found, "page": _page(request), "renamed": True, "typed_title": typed, "wrong_title": wrong}
@@ -139,10 +152,11 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
+@sparingly("POST")
 def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Delete a conversation; a message offers to take that back. Only the page of what is gone has to be left."""
     found = get_object_or_404(Conversation.objects.visible_to(request.user), pk=conversation_id)
-    linked = deleting.delete(found)
+    linked = deleting.delete(found, trail.actor_of(request.user))
     said = _("“%(title)s” was deleted, and its link is revoked.") if linked else _("“%(title)s” was deleted.")
     messages.success(
         request,
@@ -158,10 +172,11 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
+@sparingly("POST")
 def restore(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Take a deletion back. With htmx it happens beside the page that is being read."""
     found = get_object_or_404(Conversation.objects.deleted_by(request.user), pk=conversation_id)
-    Conversation.objects.filter(pk=found.pk).update(deleted=None)
+    deleting.restore(found, trail.actor_of(request.user))
     messages.success(request, _("“%(title)s” is back.") % {"title": found.title})
     return _changed_history(request, found) if request.htmx else redirect(found)
 
@@ -191,14 +206,23 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
             _request_id(request),
         )
     except asking.Refused as refused:
-        status = 409 if refused.conflict else 422
+        trail.refused(request.user, refused.rule, refused.limit, "ask")
         if conversation is None:
-            return _ask_page(request, error=str(refused), status=status)
-        return _conversation_page(request, conversation, error=str(refused), status=status)
+            response = _ask_page(request, error=str(refused), status=refused.status)
+        else:
+            response = _conversation_page(request, conversation, error=str(refused), status=refused.status)
+        return _with_time(response, refused.limit)
     if conversation is None:
         return redirect(turn.conversation)
     async_to_sync(viewers.tell)(turn.conversation_id, {"type": "renewed"})
     return redirect(f"{conversation.get_absolute_url()}#{naming.turn_id(turn.deliberation_id)}")
+
+
+def _with_time(response: HttpResponse, limit: limits.Reached | None) -> HttpResponse:
+    """With when to come back, where that is known."""
+    if limit and limit.seconds:
+        response["Retry-After"] = str(limit.seconds)
+    return response
 
 
 def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpResponse:

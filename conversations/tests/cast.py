@@ -29,11 +29,12 @@ def session_of(user) -> str:
 def council(url: str = "http://127.0.0.1:9/v1", members: int = 3, slug: str = "test", **seat) -> Council:
     """A council of `members` models and a chairman at one provider."""
     provider, _ = Provider.objects.get_or_create(
-        slug="test", defaults={"name": "Test", "base_url": url, "api_key": "sk-test"}
+        slug="test", defaults={"name": "Test", "base_url": url, "api_key": "sk-test", "private_address": True}
     )
     made = Council.objects.create(slug=slug, name=f"Council {slug}")
     for position in range(members + 1):
         model = LanguageModel.objects.create(
+            approval="approved",
             provider=provider,
             slug=f"{slug}-{position}",
             model_id=f"{slug}-{position}",

@@ -30,6 +30,7 @@ def council():
     made = cast.council()
     for place, (role, name) in enumerate((("member", "spare"), ("member", "last"), ("chairman", "deputy"))):
         model = LanguageModel.objects.create(
+            approval="approved",
             provider=ProviderRow.objects.get(),
             slug=name,
             model_id=name,

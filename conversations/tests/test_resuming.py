@@ -126,7 +126,12 @@ def test_what_had_come_of_it_is_kept_and_marked_as_cut_off(turn, provider):
 
 def test_a_fallback_model_is_asked_instead_of_a_third_time(alice, council, provider):
     spare = LanguageModel.objects.create(
-        provider=ProviderRow.objects.get(), slug="spare", model_id="spare", name="Spare", context=100_000
+        approval="approved",
+        provider=ProviderRow.objects.get(),
+        slug="spare",
+        model_id="spare",
+        name="Spare",
+        context=100_000,
     )
     Fallback.objects.create(council=council, language_model=spare)
     turn = asking.ask(alice, "What now?", council)
@@ -141,7 +146,12 @@ def test_a_fallback_model_is_asked_instead_of_a_third_time(alice, council, provi
 def test_a_model_that_had_failed_is_not_asked_again_where_the_worker_of_its_stand_in_is_lost(alice, council, provider):
     for place, name in enumerate(("first", "second")):
         spare = LanguageModel.objects.create(
-            provider=ProviderRow.objects.get(), slug=name, model_id=name, name=name, context=100_000
+            provider=ProviderRow.objects.get(),
+            slug=name,
+            model_id=name,
+            name=name,
+            context=100_000,
+            approval="approved",
         )
         Fallback.objects.create(council=council, role="member", position=place, language_model=spare)
     turn = asking.ask(alice, "What now?", council)

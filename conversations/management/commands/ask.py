@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from conversations import asking, results
+from conversations import asking, deleting, results
 from conversations.asking import Refused
 from conversations.working import worker_alive
 from council.core.aliases import letter
@@ -66,7 +66,7 @@ class Command(BaseCommand):
                     "(`manage.py worker`), or add --here.",
                     returncode=1,
                 )
-            turn = asking.ask(user, question, council, mode)
+            turn = asking.ask(user, question, council, mode, by="shell")
         except Refused as refused:
             raise CommandError(str(refused), returncode=USAGE) from refused
         with _worker() if options["here"] else contextlib.nullcontext() as worker:
@@ -115,7 +115,7 @@ class Command(BaseCommand):
             except KeyboardInterrupt:
                 if deliberation.cancel_requested:
                     raise
-                Deliberation.objects.filter(pk=deliberation.pk).update(cancel_requested=True)
+                deleting.cancel_one(deliberation.pk, where="shell")
                 self._say(told, "Stopping …")
 
     def _tell(self, deliberation: Deliberation, told: set[str]) -> None:

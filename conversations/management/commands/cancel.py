@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from conversations import deleting
 from council.models import Deliberation
 
 
@@ -26,5 +27,5 @@ class Command(BaseCommand):
             raise CommandError(f"There is no deliberation {options['id']}.", returncode=1)
         if not found.unfinished:
             raise CommandError(f"It is over already: {found.get_status_display()}.", returncode=1)
-        Deliberation.objects.filter(pk=found.pk).update(cancel_requested=True)
+        deleting.cancel_one(found.pk, where="shell")
         self.stdout.write("It is being stopped.")

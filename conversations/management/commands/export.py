@@ -7,8 +7,10 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from conversations import exporting
+from conversations import exporting, trail
 from conversations.models import Conversation
+from governance import audit
+from governance.audit import Kind
 
 
 class Command(BaseCommand):
@@ -31,6 +33,7 @@ class Command(BaseCommand):
         if found is None:
             raise CommandError(f"There is no conversation {options['id']}.", returncode=1)
         text = exporting.FORMATS[options["format"]].text(exporting.document(found))
+        audit.record(Kind.EXPORTED, None, trail.of(found), form=options["format"], by="shell")
         if options["output"] is None:
             self.stdout.write(text, ending="")
             return

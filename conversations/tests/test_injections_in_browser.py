@@ -1,0 +1,122 @@
+"""Texts that try to become more, in every field that somebody may fill: nothing runs, and nothing is even tried.
+
+What models write, questions and titles are in `test_every_page_in_browser`.
+"""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db import connection, models
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from accounts.models import Invitation, Limit, User
+from conversations import sharing
+from conversations.markdown import clean
+from conversations.models import Conversation, Share
+from conversations.tests.injections import INJECTIONS
+from conversations.tests.visitor import Visitor
+from council.models import Breaker, Call, Council, Deliberation, LanguageModel, Seat
+from council.models import Provider as ProviderRow
+from governance import audit
+from governance.audit import Kind, Thing
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+# Each must be text that can stand in a column: one line, no NUL.
+TEXTS = [text for each in INJECTIONS if (text := " ".join(clean(each).split()))]
+
+
+def planted() -> list[str]:
+    """Fill every column of text, each row with texts of its own; returns what was put there."""
+    turn, put = itertools.cycle(TEXTS), []
+    fitting = {
+        length: itertools.cycle([each for each in TEXTS if len(each) <= length]) for length in (60, 100, 200, 300)
+    }
+
+    def fill(rows, *names: str) -> None:
+        for row in rows:
+            for name in names:
+                most = row._meta.get_field(name).max_length
+                text = next(fitting[max(each for each in fitting if each <= most)]) if most else next(turn)
+                setattr(row, name, text)
+                put.append(text)
+            type(row).objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in names})
+
+    fill(Council.objects.all(), "name", "description")
+    fill(Seat.objects.all(), "name", "system_prompt")
+    fill(LanguageModel.objects.all(), "name", "model_id", "approval_note")
+    fill(ProviderRow.objects.all(), "name")
+    fill(User.objects.exclude(name=""), "name")
+    fill(Deliberation.objects.all(), "council_name", "reason")
+    fill(Call.objects.all(), "error", "model_name", "provider_name", "generation")
+    fill(Breaker.objects.all(), "error")
+    fill(Share.objects.all(), "title")
+    fill(Conversation.objects.all(), "title")
+    for _ in range(10):
+        Group.objects.create(name=f"{next(fitting[100])} {len(put)}")
+        put.append("")
+    for text in TEXTS:
+        audit.record(Kind.CHANGED, None, Thing("council", text[:60]), changes={text: [text, None]})
+    return [*put, *TEXTS]
+
+
+def share(conversation) -> None:
+    sharing.save(conversation, Share.Audience.TEAM, None, live=False)
+    connection.close()
+
+
+@pytest.fixture
+def root(site, browser, site_council):
+    """An administrator with a conversation, a link and a row in each list."""
+    site.provider.reset()
+    site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=60, ranking="listed")
+    visitor = Visitor(site, browser)
+    User.objects.filter(pk=visitor.user.pk).update(is_staff=True, is_superuser=True)
+    page = visitor.finished(visitor.ask("Should we?"))
+    conversation = Conversation.objects.get(pk=page.url.split("/c/")[1][:36])
+    with ThreadPoolExecutor(1) as elsewhere:  # Playwright keeps a loop running in this thread
+        elsewhere.submit(share, conversation).result()
+    Breaker.objects.get_or_create(language_model=LanguageModel.objects.first())
+    Limit.objects.get_or_create(what="asks", amount=1000, seconds=60)
+    expires = timezone.now() + timedelta(days=1)
+    Invitation.objects.create(email="dave@example.org", expires=expires, created_by=visitor.user)
+    yield visitor
+    for context in visitor.contexts:
+        context.close()
+    assert not visitor.problems
+
+
+def administered() -> list[type[models.Model]]:
+    return list(admin.site._registry)
+
+
+def test_nothing_that_somebody_typed_runs_on_any_page(root):
+    assert len(set(planted())) >= 40
+    conversation = Conversation.objects.get(owner=root.user)
+    share = Share.objects.get(conversation=conversation)
+    places = ["/", conversation.get_absolute_url(), "/settings/", "/settings/links/", "/admin/"]
+    places += [reverse("shared", args=[sharing.token_of(share)]), reverse("share", args=[conversation.pk])]
+    for model in administered():
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        places.append(reverse(f"{name}_changelist"))
+        if row := model._default_manager.order_by("-pk").first():
+            try:
+                places.append(reverse(f"{name}_change", args=[row.pk]))
+            except NoReverseMatch:
+                continue
+    page = root.page
+    for place in places:
+        answer = page.goto(place)
+        assert answer.status == 200, place
+        assert (
+            page.evaluate("document.querySelectorAll('[onerror], [onload], [onclick], iframe, object').length") == 0
+        ), place
+        assert not root.problems, place
+    # As text it is there.
+    page.goto(reverse("admin:council_council_changelist"))
+    assert Council.objects.order_by("pk").first().name in page.locator("#result_list").inner_text()

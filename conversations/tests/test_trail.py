@@ -1,0 +1,122 @@
+"""What people do with conversations is in the audit trail: who, what, by whom it was seen, and never what it says."""
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.urls import reverse
+
+from conversations import asking, deleting
+from conversations.tests import links
+from conversations.tests.worker import carry_out
+from council.models import Council, Deliberation, LanguageModel, Provider, Seat
+from governance import audit, chain
+from governance.models import Event, Tally
+from governance.tests.trail import events, last, whole_trail
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+QUESTION = "Where does the grey heron sleep in winter?"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(client, alice):
+    client.force_login(alice)
+
+
+def test_a_question_is_told_by_its_digest_and_by_who_may_see_it(alice, provider):
+    turn = asking.ask(alice, QUESTION, Council.objects.get())
+    told = last("asked")
+    assert (told.actor, told.object_type) == (alice.actor, "deliberation")
+    assert told.object_id == str(turn.deliberation_id)
+    assert told.details["question"] == audit.digest(QUESTION)
+    assert told.details["council"] == Council.objects.get().slug
+    assert {each["model"] for each in told.details["models"]} == set(
+        LanguageModel.objects.values_list("model_id", flat=True)
+    )
+    assert "heron" not in whole_trail()
+
+
+def test_its_end_is_told_with_who_has_seen_it(alice, provider):
+    Seat.objects.filter(position=2).delete()  # a model that is not asked
+    turn = asking.ask(alice, QUESTION, Council.objects.get())
+    found = carry_out(turn)
+    (told,) = events("ended")
+    assert (told.actor, told.object_id) == (None, str(turn.deliberation_id))
+    assert told.details["status"] == found.status == "complete"
+    assert told.details["calls"] - found.calls.exclude(purpose="title").count() in {0, 1}  # with the title's
+    assert {each["model"] for each in told.details["seen by"]} == {"Model 0", "Model 1", "Model 3"}
+    assert {each["provider"] for each in told.details["seen by"]} == {Provider.objects.get().name}
+    assert "heron" not in whole_trail()
+
+
+def test_one_that_failed_and_one_that_was_stopped_are_told_too(alice, provider):
+    provider.script({"kind": "answer"}, fault="refuse_auth")
+    carry_out(asking.ask(alice, QUESTION, Council.objects.get()))
+    assert last("ended").details["status"] == "failed"
+    turn = asking.ask(alice, QUESTION, Council.objects.get())
+    deleting.cancel(turn.conversation, alice.actor)
+    assert (last("stopped").actor, last("stopped").object_id) == (alice.actor, str(turn.deliberation_id))
+    carry_out(turn)
+    assert last("ended").details["status"] == "cancelled"
+
+
+def test_what_the_rules_refuse_is_told(client, council):
+    council.groups.add(Group.objects.create(name="Others"))
+    client.post("/", {"question": QUESTION, "council": council.slug})
+    assert last("refused").details == {"rule": "no such council for this person", "act": "ask"}
+    assert not events("asked")
+
+
+def test_a_link_is_told_from_its_making_to_its_end(client, alice, bob, conversation):
+    links.post(client, conversation, audience="team")
+    made = last("shared")
+    assert (made.actor, made.object_id, made.details["new"]) == (alice.actor, str(conversation.pk), True)
+    share = conversation.shares.get()
+    assert share.token not in whole_trail()
+    links.browser(bob).get(links.place(share.token))
+    assert (last("link opened").actor, last("link opened").details) == (bob.actor, {"link": share.pk})
+    links.browser(bob).post(reverse("copy", args=[share.token]))
+    assert last("copied").actor == bob.actor
+    links.post(client, conversation, audience="team", expiry="7")
+    assert last("shared").details["new"] is False
+    links.post(client, conversation, action="revoke")
+    assert (last("unshared").actor, last("unshared").details) == (alice.actor, {"link": share.pk})
+
+
+def test_who_opens_a_link_without_signing_in_is_counted(client, alice, conversation):
+    links.allow_public_links()
+    token = links.make(conversation, "anyone")
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):  # the same within an hour is one
+        links.browser().get(links.place(token), REMOTE_ADDR=address)
+    assert not events("link opened")
+    assert sum(each.count for each in Tally.objects.filter(kind="link opened")) == 2
+
+
+@pytest.mark.parametrize("form", ["md", "json"])
+def test_an_export_is_told(client, alice, conversation, form):
+    client.get(f"{conversation.get_absolute_url()}export.{form}")
+    assert (last("exported").actor, last("exported").object_id) == (alice.actor, str(conversation.pk))
+
+
+def test_so_is_one_from_the_shell(alice, conversation, capsys):
+    call_command("export", str(conversation.pk))
+    assert last("exported").details["by"] == "shell"
+
+
+def test_deleting_and_its_undoing(client, alice, conversation):
+    client.post(reverse("delete", args=[conversation.pk]))
+    client.post(reverse("restore", args=[conversation.pk]))
+    assert [last(kind).object_id for kind in ("deleted", "restored")] == [str(conversation.pk)] * 2
+
+
+def test_a_slot_that_is_tried_again(client, alice, conversation):
+    Deliberation.objects.get().answers.update(outcome="failed")
+    client.post(reverse("retry", args=[conversation.pk]), {"slot": "answering:0"})
+    assert last("tried again").details == {"slot": "answering:0"}
+
+
+def test_the_chain_is_whole_after_all_that(client, alice, conversation):
+    links.post(client, conversation, audience="team")
+    client.post(reverse("delete", args=[conversation.pk]))
+    assert chain.verify().wrong == []
+    assert Event.objects.count() > 3
