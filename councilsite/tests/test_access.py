@@ -25,13 +25,15 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts import signing_up
-from accounts.models import Invitation, SiteSettings, User
+from accounts import roles, signing_up
+from accounts.models import Invitation, Limit, SiteSettings, User
+from accounts.roles import Role
 from conversations import asking, sharing
 from conversations.models import Conversation, Share, Turn
 from conversations.tests import cast
 from council.models import Breaker, Call, CallPolicy, Council, Deliberation, LanguageModel, Provider
 from councilsite import asgi
+from governance.models import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,23 +46,32 @@ IN, LOGIN, REFUSED, MISSING = "in", "to sign in", "refused", "not found"
 
 
 class Rule(NamedTuple):
-    """What each kind of person meets. Whoever "shared with" is has opened a link to the conversation."""
+    """What each kind of person meets. Whoever "shared with" is has opened a link to the conversation.
+
+    Members are the first three who have signed in, and staff without any right in the administration.
+    """
 
     anonymous: str
     another: str
     shared_with: str
     owner: str
     staff: str
+    auditor: str
     administrator: str
+    superuser: str
 
 
-ANYONE = Rule(IN, IN, IN, IN, IN, IN)
-SIGNED_IN = Rule(LOGIN, IN, IN, IN, IN, IN)
-OWNER = Rule(LOGIN, MISSING, MISSING, IN, MISSING, MISSING)
-STAFF = Rule(LOGIN, LOGIN, LOGIN, LOGIN, IN, IN)
-ADMINISTRATOR = Rule(LOGIN, LOGIN, LOGIN, LOGIN, REFUSED, IN)
-NOT_EVEN_THEY = Rule(LOGIN, LOGIN, LOGIN, LOGIN, REFUSED, REFUSED)
-NOTHING_THERE = Rule(MISSING, MISSING, MISSING, MISSING, MISSING, MISSING)
+ANYONE = Rule(*[IN] * 8)
+SIGNED_IN = Rule(LOGIN, *[IN] * 7)
+WHO_MAY_ASK = SIGNED_IN._replace(auditor=REFUSED)
+OWNER = Rule(LOGIN, MISSING, MISSING, IN, *[MISSING] * 4)
+OWNER_WHO_MAY = OWNER._replace(auditor=REFUSED)
+STAFF = Rule(*[LOGIN] * 4, *[IN] * 4)
+READERS = Rule(*[LOGIN] * 4, REFUSED, IN, IN, IN)
+ADMINISTRATOR = Rule(*[LOGIN] * 4, REFUSED, REFUSED, IN, IN)
+SUPERUSER = Rule(*[LOGIN] * 4, REFUSED, REFUSED, REFUSED, IN)
+NOT_EVEN_THEY = Rule(*[LOGIN] * 4, *[REFUSED] * 4)
+NOTHING_THERE = Rule(*[MISSING] * 8)
 
 
 class Methods(NamedTuple):
@@ -88,17 +99,17 @@ CONVERSATIONS = {
     "c/<uuid:conversation_id>/": both(OWNER),
     "c/<uuid:conversation_id>/changes/": read(OWNER),
     "c/<uuid:conversation_id>/calls/<int:turn>/": read(OWNER),
-    "c/<uuid:conversation_id>/export.md": read(OWNER),
-    "c/<uuid:conversation_id>/export.json": read(OWNER),
-    "c/<uuid:conversation_id>/share/": both(OWNER),
+    "c/<uuid:conversation_id>/export.md": read(OWNER_WHO_MAY),
+    "c/<uuid:conversation_id>/export.json": read(OWNER_WHO_MAY),
+    "c/<uuid:conversation_id>/share/": both(OWNER_WHO_MAY),
     "s/<str:token>/": read(SIGNED_IN),
     "s/<str:token>/changes/": read(SIGNED_IN),
     "s/<str:token>/calls/<int:turn>/": read(SIGNED_IN),
-    "s/<str:token>/copy/": both(SIGNED_IN),
+    "s/<str:token>/copy/": both(WHO_MAY_ASK),
     "settings/links/": read(SIGNED_IN),
     "settings/links/revoke/": write(SIGNED_IN),
     "c/<uuid:conversation_id>/stop/": write(OWNER),
-    "c/<uuid:conversation_id>/retry/": write(OWNER),
+    "c/<uuid:conversation_id>/retry/": write(OWNER_WHO_MAY),
     "c/<uuid:conversation_id>/rename/": write(OWNER),
     "c/<uuid:conversation_id>/delete/": write(OWNER),
     "c/<uuid:conversation_id>/restore/": write(OWNER),
@@ -114,7 +125,7 @@ ACCOUNTS = {
     "setup/done/": both(SIGNED_IN),
     "setup/<str:token>/": both(NOTHING_THERE),
     "accounts/login/": both(ANYONE),
-    "accounts/logout/": Methods(Rule(LOGIN, *[IN] * 5), Rule(*[LOGIN] * 6)),
+    "accounts/logout/": Methods(SIGNED_IN, Rule(*[LOGIN] * 8)),
     "accounts/inactive/": read(ANYONE),
     "accounts/signup/": both(ANYONE),
     "accounts/reauthenticate/": both(SIGNED_IN),
@@ -133,10 +144,10 @@ ACCOUNTS = {
     "accounts/2fa/reauthenticate/": both(SIGNED_IN),
     "accounts/2fa/totp/activate/": both(SIGNED_IN),
     # Stan of the staff is the one who has a second factor, and nobody here has recovery codes.
-    "accounts/2fa/totp/deactivate/": both(Rule(LOGIN, MISSING, MISSING, MISSING, IN, MISSING)),
-    "accounts/2fa/recovery-codes/": read(Rule(LOGIN, *[MISSING] * 5)),
+    "accounts/2fa/totp/deactivate/": both(Rule(LOGIN, *[MISSING] * 3, IN, *[MISSING] * 3)),
+    "accounts/2fa/recovery-codes/": read(Rule(LOGIN, *[MISSING] * 7)),
     "accounts/2fa/recovery-codes/generate/": both(SIGNED_IN),
-    "accounts/2fa/recovery-codes/download/": both(Rule(LOGIN, *[MISSING] * 5)),
+    "accounts/2fa/recovery-codes/download/": both(Rule(LOGIN, *[MISSING] * 7)),
     "accounts/2fa/webauthn/": read(SIGNED_IN),
     "accounts/2fa/webauthn/add/": both(SIGNED_IN),
     "accounts/2fa/webauthn/reauthenticate/": both(SIGNED_IN),
@@ -148,59 +159,65 @@ ACCOUNTS = {
 
 ADMIN = {
     "admin/": both(STAFF),
-    "admin/login/": both(Rule(LOGIN, REFUSED, REFUSED, REFUSED, IN, IN)),
-    "admin/logout/": Methods(ANYONE, Rule(*[IN] * 4, LOGIN, LOGIN)),
+    "admin/login/": both(Rule(LOGIN, *[REFUSED] * 3, *[IN] * 4)),
+    "admin/logout/": Methods(ANYONE, Rule(*[IN] * 4, *[LOGIN] * 4)),
     "admin/password_change/": both(STAFF),
     "admin/password_change/done/": read(STAFF),
     "admin/autocomplete/": read(NOT_EVEN_THEY),  # without saying for which field
     "admin/jsi18n/": read(STAFF),
-    "admin/r/<path:content_type_id>/<path:object_id>/": both(Rule(*[LOGIN] * 4, MISSING, MISSING)),
-    "admin/(?P<app_label>…)/": both(Rule(*[LOGIN] * 4, MISSING, IN)),
-    "admin/(?P<url>.*)": both(Rule(*[LOGIN] * 4, MISSING, MISSING)),
-    "admin/accounts/user/<id>/password/": both(ADMINISTRATOR),
+    "admin/r/<path:content_type_id>/<path:object_id>/": both(Rule(*[LOGIN] * 4, *[MISSING] * 4)),
+    "admin/(?P<app_label>…)/": both(Rule(*[LOGIN] * 4, MISSING, IN, IN, IN)),
+    "admin/(?P<url>.*)": both(Rule(*[LOGIN] * 4, *[MISSING] * 4)),
+    "admin/accounts/user/<id>/password/": both(SUPERUSER),
+    "admin/conversations/conversation/<uuid:key>/read/": both(NOT_EVEN_THEY),  # it has to be given
+    "admin/governance/event/verify/": write(READERS),
+    "admin/governance/event/head/": write(READERS),
 }
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 ADMINISTERED = {
-    "auth/group": {ADDED, CHANGED, DELETED},
-    "accounts/user": {ADDED, CHANGED},
-    "accounts/invitation": {ADDED},
-    "accounts/sitesettings": {CHANGED},
-    "mfa/authenticator": {DELETED},
-    "council/council": {ADDED, CHANGED, DELETED},
-    "council/languagemodel": {ADDED, CHANGED, DELETED},
-    "council/provider": {ADDED, CHANGED, DELETED},
-    "conversations/share": set(),
-    "council/deliberation": set(),
-    "council/call": set(),
-    "council/breaker": set(),
-    "council/callpolicy": {CHANGED},
-    "procrastinate/procrastinatejob": set(),
+    "auth/group": (SUPERUSER, SUPERUSER, {ADDED, CHANGED, DELETED}),
+    "accounts/user": (READERS, ADMINISTRATOR, {ADDED, CHANGED}),
+    "accounts/invitation": (ADMINISTRATOR, ADMINISTRATOR, {ADDED}),
+    "accounts/limit": (SUPERUSER, SUPERUSER, {ADDED, CHANGED, DELETED}),
+    "accounts/sitesettings": (READERS, ADMINISTRATOR, {CHANGED}),
+    "mfa/authenticator": (SUPERUSER, SUPERUSER, {DELETED}),
+    "council/council": (READERS, ADMINISTRATOR, {ADDED, CHANGED, DELETED}),
+    "council/languagemodel": (READERS, ADMINISTRATOR, {ADDED, CHANGED, DELETED}),
+    "council/provider": (READERS, ADMINISTRATOR, {ADDED, CHANGED, DELETED}),
+    "conversations/conversation": (READERS, ADMINISTRATOR, set()),
+    "conversations/share": (READERS, ADMINISTRATOR, set()),
+    "council/deliberation": (READERS, ADMINISTRATOR, set()),
+    "council/call": (READERS, ADMINISTRATOR, set()),
+    "council/breaker": (READERS, ADMINISTRATOR, set()),
+    "council/callpolicy": (READERS, ADMINISTRATOR, {CHANGED}),
+    "governance/event": (READERS, ADMINISTRATOR, set()),
+    "procrastinate/procrastinatejob": (SUPERUSER, SUPERUSER, set()),
 }
-"""What administrators may do with rows of each kind, besides looking at them. Others of the staff need permissions."""
+"""Of rows of each kind: who looks at them, who does something with them, and what can be done at all."""
 
 
 def administered() -> Iterator[tuple[str, Methods]]:
-    for name, allowed in ADMINISTERED.items():
+    for name, (readers, keepers, allowed) in ADMINISTERED.items():
         place = f"admin/{name}/"
 
-        def only(what: str, allowed: set[str] = allowed) -> Rule:
-            return ADMINISTRATOR if what in allowed else NOT_EVEN_THEY
+        def only(what: str, keepers: Rule = keepers, allowed: set[str] = allowed) -> Rule:
+            return keepers if what in allowed else NOT_EVEN_THEY
 
-        yield place, both(ADMINISTRATOR)
+        yield place, both(readers)
         yield f"{place}add/", both(only(ADDED))
         yield f"{place}<path:object_id>/", both(STAFF)  # leads on to the next
-        yield f"{place}<path:object_id>/change/", Methods(ADMINISTRATOR, only(CHANGED))
+        yield f"{place}<path:object_id>/change/", Methods(readers, only(CHANGED))
         yield f"{place}<path:object_id>/delete/", both(only(DELETED))
-        yield f"{place}<path:object_id>/history/", both(ADMINISTRATOR)
+        yield f"{place}<path:object_id>/history/", both(readers)
 
 
 MATRIX = {**CONVERSATIONS, **ACCOUNTS, **ADMIN, **dict(administered())}
 
 SHOWN_OUT = "shown out"
 SOCKETS = {
-    "ws/s/<str:token>/": Rule(SHOWN_OUT, IN, IN, IN, IN, IN),
-    "ws/c/<uuid:conversation_id>/": Rule(SHOWN_OUT, SHOWN_OUT, SHOWN_OUT, IN, SHOWN_OUT, SHOWN_OUT),
+    "ws/s/<str:token>/": Rule(SHOWN_OUT, *[IN] * 7),
+    "ws/c/<uuid:conversation_id>/": Rule(*[SHOWN_OUT] * 3, IN, *[SHOWN_OUT] * 4),
 }
 
 
@@ -217,6 +234,8 @@ class World:
         match name:
             case "conversation_id":
                 return self.deleted.pk if place.endswith("restore/") else self.conversation.pk
+            case "key" if place.startswith("admin/conversations/"):
+                return self.conversation.pk
             case "token" if place in TOKENS:
                 return TOKENS[place]()
             case "turn":
@@ -255,7 +274,9 @@ TOKENS = {
 }
 
 OBJECTS = {
-    "group": lambda _: Group.objects.get().pk,
+    "group": lambda _: Group.objects.get(name="Editors").pk,
+    "limit": lambda _: Limit.objects.get().pk,
+    "event": lambda _: Event.objects.first().pk,
     "procrastinatejob": lambda _: ProcrastinateJob.objects.latest("pk").pk,
     "council": lambda _: Council.objects.get().pk,
     "languagemodel": lambda _: LanguageModel.objects.first().pk,
@@ -284,7 +305,9 @@ def world() -> World:
         "shared_with": User.objects.create_user("carol@example.org", "correct horse battery"),
         "owner": alice,
         "staff": staff,
-        "administrator": User.objects.create_superuser("root@example.org", "correct horse battery"),
+        "auditor": of_role(Role.AUDITOR),
+        "administrator": of_role(Role.ADMINISTRATOR),
+        "superuser": User.objects.create_superuser("root@example.org", "correct horse battery"),
     }
     asked = [asking.ask(alice, QUESTION, council).conversation for _ in range(2)]
     Deliberation.objects.update(status="complete", revision=3)
@@ -302,14 +325,21 @@ def world() -> World:
     )
     sharing.save(asked[0], Share.Audience.TEAM, None, live=True)
     Group.objects.create(name="Editors")
+    Limit.objects.create(what="asks", amount=1000, seconds=60)
     UserSession.objects.create(user=alice, ip="127.0.0.1", user_agent="A browser", session_key="of-hers")
     SiteSettings.objects.create(pk=1, signup="open")
     CallPolicy.objects.create(pk=1)
     Breaker.objects.create(language_model=model)
     expires = timezone.now() + timedelta(days=1)
-    Invitation.objects.create(email="dave@example.org", expires=expires, created_by=people["administrator"])
+    Invitation.objects.create(email="dave@example.org", expires=expires, created_by=people["superuser"])
     Authenticator.objects.create(user=staff, type=Authenticator.Type.TOTP, data={"secret": "JBSWY3DPEHPK3PXP"})
     return World(people, *asked)
+
+
+def of_role(role: Role) -> User:
+    person = User.objects.create_user(f"{role}@example.org", "correct horse battery", is_staff=True)
+    person.groups.set([roles.group(role)])
+    return person
 
 
 def addresses() -> Iterator[str]:
@@ -395,7 +425,7 @@ OF_THE_CONVERSATION = (
 
 OF_A_LINK_FOR_ANYONE = {
     **dict.fromkeys(OF_THE_CONVERSATION, read(ANYONE)),
-    "s/<str:token>/copy/": both(SIGNED_IN),
+    "s/<str:token>/copy/": both(WHO_MAY_ASK),
 }
 
 

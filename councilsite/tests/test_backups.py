@@ -15,6 +15,7 @@ from conversations.tests import cast, database
 from conversations.tests.database import forget_jobs
 from council.models import Provider
 from councilsite import backups
+from governance.models import AuditKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,6 +160,7 @@ def test_keys_that_cannot_read_what_is_encrypted_are_refused(backup, fresh, sett
 
 
 def test_a_ring_needs_only_the_keys_that_are_in_use(site, tmp_path, fresh, settings):
+    AuditKey.objects.all().delete()
     (new, old), unused = (Fernet.generate_key().decode() for _ in range(2)), configured.FIELD_KEYS
     settings.FIELD_KEYS = [old]
     Provider.objects.update(api_key="sk-old")
@@ -173,9 +175,10 @@ def test_a_ring_needs_only_the_keys_that_are_in_use(site, tmp_path, fresh, setti
 
 
 def test_a_backup_says_what_no_key_reads(site, tmp_path, settings):
+    AuditKey.objects.get_or_create(pk=1, defaults={"secret": "00"})
     settings.FIELD_KEYS = [Fernet.generate_key().decode()]
     made = backups.back_up(tmp_path / "lost", tmp_path, site.environ)
-    assert made["unreadable"] == [f"council.Provider {Provider.objects.get().pk}"]
+    assert made["unreadable"] == [f"council.Provider {Provider.objects.get().pk}", "governance.AuditKey 1"]
 
 
 def test_keys_that_are_files_go_along_and_others_are_not_written_down(site, tmp_path, fresh):

@@ -187,7 +187,7 @@ def wait_until_served(proxy: subprocess.Popen[bytes], root: Path, url: str) -> N
 
 
 def post(browser: httpx.Client, place: str, **fields: str) -> httpx.Response:
-    token = browser.cookies.get("csrftoken") or ""
+    token = browser.cookies.get("__Host-csrftoken") or ""
     return browser.post(
         place, data={**fields, "csrfmiddlewaretoken": token}, headers={"Referer": str(browser.base_url)}
     )
@@ -199,7 +199,7 @@ def test_from_the_link_to_the_first_answer_through_the_proxy(arranged):
         assert ada.get(site.link).status_code == 200
         made = post(ada, site.link, **FORM)
         assert made.status_code in {200, 302}, made.text
-        cookie = next(each for each in ada.cookies.jar if each.name == "sessionid")
+        cookie = next(each for each in ada.cookies.jar if each.name == "__Host-sessionid")
         assert cookie.secure
         assert "max-age" in ada.get("/accounts/login/").headers["Strict-Transport-Security"]
 
@@ -209,7 +209,7 @@ def test_from_the_link_to_the_first_answer_through_the_proxy(arranged):
         with connect(
             f"{site.url.replace('https', 'wss')}/ws{place}?after=0&revision=0",
             ssl=site.trust,
-            additional_headers={"Cookie": f"sessionid={cookie.value}"},
+            additional_headers={"Cookie": f"__Host-sessionid={cookie.value}"},
             origin=site.url,
             max_size=None,
             proxy=None,

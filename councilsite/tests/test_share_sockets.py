@@ -133,7 +133,8 @@ async def test_what_ends_a_link_closes_its_open_pages(conversation, audience, ho
         if how == "administrator":
             chosen = {"action": "revoke", "_selected_action": [share.pk]}
             return admin.post(reverse("admin:conversations_share_changelist"), chosen)
-        return admin.post(reverse("admin:accounts_sitesettings_change", args=[1]), {"signup": "closed", "domains": ""})
+        form = {"signup": "closed", "domains": "", "factor_grace_days": "7"}
+        return admin.post(reverse("admin:accounts_sitesettings_change", args=[1]), form)
 
     assert (await sync_to_async(end)()).status_code == 302
     if how == "settings" and audience != "anyone":

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from councilsite import backups, database
+from governance import audit
+from governance.audit import Kind, Thing
 
 
 class Command(BaseCommand):
@@ -25,6 +27,8 @@ class Command(BaseCommand):
         """Raises CommandError."""
         database.require(os.environ)
         made = backups.back_up(folder, settings.VAR_DIR, os.environ)
+        if audit.there():
+            audit.record(Kind.EXPORTED, None, Thing("backup"), release=made["release"], by="shell")
         self.stdout.write(
             f"{folder}: the database of release {made['release']} with people: {made['people']}, conversations: "
             f"{made['conversations']}."

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from councilsite import backups, database
+from governance import audit
+from governance.audit import Kind, Thing
 
 
 class Command(BaseCommand):
@@ -31,6 +33,8 @@ class Command(BaseCommand):
         """Raises CommandError."""
         database.require(os.environ)
         made = backups.restore(folder, settings.VAR_DIR, os.environ, replace=replace)
+        if audit.there():
+            audit.record(Kind.RESTORED, None, Thing("backup"), made=made["made"], replaced=replace, by="shell")
         self.stdout.write(
             f"Restored the backup of {made['made']}, release {made['release']}, with people: {made['people']}, "
             f"conversations: {made['conversations']}. `up` or `prepare` brings its tables up to date."

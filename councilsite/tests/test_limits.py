@@ -1,0 +1,274 @@
+"""How often, how much at the same time, for whom; and what whoever reaches a limit is told."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.urls import reverse
+
+from accounts import limits
+from accounts.limits import Per, Reached, What
+from accounts.models import Limit, User
+from accounts.tests.cast import PASSWORD
+from conversations import asking
+from conversations.models import Turn
+from conversations.tests import cast, links
+from council.models import Deliberation
+from councilsite import asgi
+from governance.models import Event, Tally
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def limit(what, amount, seconds=60, **more) -> Limit:
+    made = Limit.objects.create(what=what, amount=amount, seconds=seconds, **more)
+    limits.forget()
+    return made
+
+
+def counts(what, *somebody, times=10) -> int:
+    """How often it may be done."""
+    for done in range(times):
+        try:
+            limits.take(what, *somebody)
+        except Reached:
+            return done
+    return times
+
+
+class TestWhoseItIs:
+    def test_each_person_by_themselves(self):
+        limit(What.ASKS, 3)
+        assert [counts(What.ASKS, cast.alice()), counts(What.ASKS, cast.bob())] == [3, 3]
+
+    def test_a_group_together(self):
+        group = Group.objects.create(name="Team")
+        limit(What.ASKS, 3, per=Per.GROUP, group=group)
+        alice, bob, carol = cast.alice(), cast.bob(), User.objects.create_user("carol@example.org")
+        for each in (alice, bob):
+            each.groups.add(group)
+        assert [counts(What.ASKS, each, times=2) for each in (alice, bob)] == [2, 1]
+        assert counts(What.ASKS, carol) == 10
+
+    def test_each_of_a_group(self):
+        group = Group.objects.create(name="Trainees")
+        limit(What.ASKS, 1, group=group)
+        alice, bob = cast.alice(), cast.bob()
+        alice.groups.add(group)
+        assert [counts(What.ASKS, each) for each in (alice, bob)] == [1, 10]
+
+    def test_each_address(self):
+        limit(What.LINKS, 2, per=Per.ADDRESS)
+        found = [counts(What.LINKS, None, address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")]
+        assert found == [2, 2, 0]
+
+    def test_all_that_concern_somebody_hold(self):
+        limit(What.ASKS, 5)
+        limit(What.ASKS, 2, seconds=3600)
+        assert counts(What.ASKS, cast.alice()) == 2
+
+    def test_without_a_decision_the_sites_own_hold(self, monkeypatch):
+        monkeypatch.setitem(limits.DEFAULTS, What.ASKS, Limit(what=What.ASKS, per=Per.PERSON, amount=4, seconds=60))
+        assert counts(What.ASKS, cast.alice()) == 4
+        assert set(limits.DEFAULTS) == set(What)
+
+    def test_what_goes_on_at_the_same_time(self):
+        limit(What.GOING, 2, None)
+        alice, council = cast.alice(), cast.council()
+        for _ in range(2):
+            asking.ask(alice, "What now?", council)
+        asking.ask(cast.bob(), "And for somebody else?", council)
+        with pytest.raises(asking.Refused, match="Wait until something has ended"):
+            asking.ask(alice, "And now?", council)
+        Deliberation.objects.update(status="complete")
+        asking.ask(alice, "And now?", council)
+
+    def test_nobody_finds_more_room_by_asking_at_the_same_moment(self):
+        limit(What.GOING, 2, None)
+        alice, council = cast.alice(), cast.council()
+
+        def asks(number):
+            try:
+                return bool(asking.ask(alice, f"Question {number}?", council))
+            except asking.Refused:
+                return False
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(8) as several:
+            asked = list(several.map(asks, range(8)))
+        assert sum(asked) == Deliberation.objects.count() == 2
+
+    def test_of_a_group_together_what_all_have_at_work_counts(self, client):
+        group = Group.objects.create(name="Team")
+        limit(What.GOING, 1, None, per=Per.GROUP, group=group)
+        alice, bob, council = cast.alice(), cast.bob(), cast.council()
+        for each in (alice, bob):
+            each.groups.add(group)
+        client.force_login(alice)
+        assert client.post("/", {"question": "First?", "council": council.slug}).status_code == 302
+        client.force_login(bob)
+        assert client.post("/", {"question": "Mine?", "council": council.slug}).status_code == 429
+
+    def test_a_limit_for_a_group_leaves_everybody_else_theirs(self, monkeypatch):
+        monkeypatch.setitem(limits.DEFAULTS, What.ASKS, Limit(what=What.ASKS, per=Per.PERSON, amount=4, seconds=60))
+        group = Group.objects.create(name="Trainees")
+        limit(What.ASKS, 1, group=group)
+        alice, bob = cast.alice(), cast.bob()
+        alice.groups.add(group)
+        assert [counts(What.ASKS, each) for each in (alice, bob)] == [1, 4]
+
+    def test_what_is_open_is_counted_in_and_out(self):
+        limit(What.SOCKETS, 1, None)
+        opened = limits.Open(What.SOCKETS)
+        most = [each.amount for each, _ in limits.at_once(What.SOCKETS, cast.bob())]
+        opened.enter("bob", most)
+        with pytest.raises(Reached):
+            opened.enter("bob", most)
+        opened.enter("somebody", most)
+        opened.leave("bob")
+        opened.enter("bob", most)
+
+
+class TestRedis:
+    def test_processes_count_together(self, settings, valkey):
+        settings.REDIS_URL = valkey
+        limit(What.ASKS, 3)
+        alice = cast.alice()
+        assert counts(What.ASKS, alice, times=2) == 2
+        limits.forget_counts()  # as another process would
+        assert counts(What.ASKS, alice) == 1
+
+    def test_while_it_is_away_each_counts_for_itself(self, settings, caplog):
+        settings.REDIS_URL = "redis://127.0.0.1:9/0"
+        limit(What.ASKS, 2)
+        assert counts(What.ASKS, cast.alice()) == 2
+        assert "each process counts for itself" in caplog.text
+
+
+class TestWhatIsSaid:
+    def test_asking(self, client):
+        limit(What.ASKS, 1, seconds=600)
+        client.force_login(cast.bob())
+        council = cast.council()
+        assert client.post("/", {"question": "First?", "council": council.slug}).status_code == 302
+        refused = client.post("/", {"question": "Second?", "council": council.slug})
+        assert refused.status_code == 429
+        assert 0 < int(refused["Retry-After"]) <= 600
+        said = refused.content.decode()
+        assert "You have asked as often as you may for now. Ask again in" in said
+        assert "Second?" in said
+        assert Turn.objects.count() == 1
+        assert Tally.objects.get(kind="refused").object_id == "asks"
+        assert not Event.objects.filter(kind="refused").exists()
+
+    def test_a_follow_up_and_another_try(self, client):
+        bob = cast.bob()
+        client.force_login(bob)
+        conversation = links.answered(bob, cast.council())
+        limit(What.ASKS, 1, seconds=600)
+        counts(What.ASKS, bob)
+        place = conversation.get_absolute_url()
+        assert client.post(place, {"question": "And?", "council": "test"}).status_code == 429
+        Deliberation.objects.get().answers.update(outcome="failed")
+        assert client.post(f"{place}retry/", {"slot": "answering:0"}).status_code == 429
+        htmx = client.post(f"{place}retry/", {"slot": "answering:0"}, headers={"HX-Request": "true"})
+        assert (htmx.status_code, "Ask again in" in htmx["HX-Trigger"]) == (429, True)
+
+    def test_more_at_the_same_time_than_one_may(self, client):
+        limit(What.GOING, 1, None)
+        client.force_login(cast.bob())
+        council = cast.council()
+        client.post("/", {"question": "First?", "council": council.slug})
+        refused = client.post("/", {"question": "Second?", "council": council.slug})
+        assert (refused.status_code, refused.has_header("Retry-After")) == (429, False)
+        Deliberation.objects.update(status="complete")
+        assert client.post("/", {"question": "Second?", "council": council.slug}).status_code == 302
+
+    def test_the_same_form_again_is_no_second_question(self, client):
+        limit(What.ASKS, 1, seconds=600)
+        client.force_login(cast.bob())
+        form = {"question": "First?", "council": cast.council().slug, "request_id": "0" * 32}
+        first, again = (client.post("/", form) for _ in range(2))
+        assert first["Location"] == again["Location"]
+
+    def test_signing_in(self, client):
+        limit(What.SIGN_INS, 2, seconds=300, per=Per.ADDRESS)
+        bob = cast.bob()
+        place, wrong = reverse("account_login"), {"login": bob.email, "password": "wrong"}
+        assert [client.post(place, wrong).status_code for _ in range(3)] == [200, 200, 429]
+        assert "Try again in" in client.post(place, {"login": bob.email, "password": PASSWORD}).content.decode()
+        assert client.get(place).status_code == 200
+        right = {"login": bob.email, "password": "correct horse battery"}
+        for _ in range(4):  # what goes well does not count
+            assert links.browser().post(place, right, REMOTE_ADDR="192.0.2.8").status_code == 302
+        elsewhere = client.post(place, wrong, REMOTE_ADDR="192.0.2.9")
+        assert elsewhere.status_code == 200
+
+    def test_opening_links(self, client):
+        limit(What.LINKS, 2, per=Per.ADDRESS)
+        found = [client.get("/s/nothing-there/").status_code for _ in range(3)]
+        assert found == [302, 302, 429]
+
+
+class TestSockets:
+    async def open(self, person=None):
+        headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
+        if person:
+            headers.append((b"cookie", b"sessionid=" + (await sync_to_async(cast.session_of)(person)).encode()))
+        conversation = await sync_to_async(links.answered)(person, await sync_to_async(cast.council)())
+        self.place = f"/ws/c/{conversation.pk}/?after=0&revision=0"
+        return headers
+
+    async def test_who_has_too_many_open_is_shown_out_and_the_page_goes_on_by_request(self):
+        bob = await sync_to_async(cast.bob)()
+        await sync_to_async(limit)(What.SOCKETS, 1, None)
+        headers = await self.open(bob)
+        first, second = (WebsocketCommunicator(asgi.application, self.place, headers) for _ in range(2))
+        await first.connect()
+        await first.receive_from(timeout=30)
+        await second.connect()
+        closed = await second.receive_output(timeout=30)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+        await first.disconnect()
+
+    async def test_who_sends_too_much_is_shown_out(self):
+        bob = await sync_to_async(cast.bob)()
+        await sync_to_async(limit)(What.MESSAGES, 3)
+        headers = await self.open(bob)
+        page = WebsocketCommunicator(asgi.application, self.place, headers)
+        await page.connect()
+        await page.receive_from(timeout=30)
+        for _ in range(4):
+            await page.send_to(text_data="{}")
+        closed = await page.receive_output(timeout=30)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+
+
+class TestTheAdmin:
+    def test_it_holds_at_once_and_is_told(self, client):
+        client.force_login(User.objects.create_superuser("root@example.org", PASSWORD))
+        page = reverse("admin:accounts_limit_changelist")
+        assert "questions asked: 120 in an hour" in client.get(page).content.decode()
+        given = {"what": "asks", "per": "person", "amount": "1", "seconds": "60"}
+        assert client.post(reverse("admin:accounts_limit_add"), given).status_code == 302
+        assert counts(What.ASKS, cast.bob()) == 1
+        assert "questions asked: 120" not in client.get(page).content.decode()
+        assert Event.objects.get(kind="added", object_type="accounts.limit").details["changes"]["amount"] == [None, 1]
+
+    @pytest.mark.parametrize(
+        ("given", "wrong"),
+        [
+            ({"what": "going", "amount": 1, "seconds": 60}, "seconds"),
+            ({"what": "asks", "amount": 1}, "seconds"),
+            ({"what": "asks", "amount": 1, "seconds": 60, "per": "group"}, "group"),
+        ],
+    )
+    def test_what_does_not_go_together_is_said(self, given, wrong):
+        with pytest.raises(ValidationError) as refused:
+            Limit(**given).full_clean()
+        assert set(refused.value.message_dict) == {wrong}
