@@ -287,6 +287,7 @@ STAND_IN = """
     WHERE model.slug = 'm0'
 """
 AS_AT_FIRST = (
+    "DELETE FROM accounts_limit",
     "DELETE FROM council_callpolicy",
     "DELETE FROM council_fallback",
     "UPDATE council_provider SET concurrency = NULL",

@@ -1,6 +1,7 @@
 """Pages that lose their socket, their server, or their place among a thousand: each ends as a reload would show it."""
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -11,7 +12,7 @@ import uuid
 import aiohttp
 import pytest
 
-from faults.pages import Page, Person
+from faults.pages import Page, Person, Refused
 from faults.scene import Scene
 from faults.site import HURRY, PATIENCE, wait_until
 
@@ -125,15 +126,24 @@ def test_a_double_click_asks_once(scene):
 
 @pytest.mark.faults
 def test_one_person_s_flood_does_not_keep_another_s_answer(scene):
-    """Forty questions at once and forty sockets that shout, from one; the other asks in between."""
+    """As many questions as one may have at work, forty sockets that shout, from one; the other asks in between."""
     greedy = scene.someone()
-    flood = [greedy.ask() for _ in range(20)]
+    flood = _as_many_as_one_may(greedy)
+    assert 0 < len(flood) < 20
     shouting = asyncio.run_coroutine_threadsafe(_shout(scene, greedy, flood[0]), scene.site.loop.loop)
     page = scene.asked()
     assert page.ends()["status"] == "complete"
     for place in flood[:3]:
         scene.watched(greedy, place)
     shouting.result(PATIENCE)
+
+
+def _as_many_as_one_may(person: Person) -> list[str]:
+    asked: list[str] = []
+    with contextlib.suppress(Refused):
+        while len(asked) < 20:
+            asked.append(person.ask())
+    return asked
 
 
 async def _shout(scene: Scene, person: Person, place: str) -> None:
@@ -154,6 +164,9 @@ def test_a_thousand_sockets_hear_the_end(scene):
     site.web.ends()
     site.web.hurry = 1
     try:
+        site.execute(
+            "INSERT INTO accounts_limit (what, per, amount) VALUES ('sockets', 'person', 2000)"
+        )  # of one person
         site.begin()
         site.deadlines(first_token_seconds=600, call_seconds=600)
         site.to_provider.hole()  # nobody writes a word before all look
