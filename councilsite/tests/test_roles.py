@@ -89,7 +89,10 @@ class TestWhoMayNotAsk:
 
     def test_is_told_so_and_loses_nothing(self, client, auditor):
         council = cast.council()
-        assert "Your account may read here, and not ask." in client.get("/").content.decode()
+        page = client.get("/").content.decode()
+        assert "Your account may read here, and not ask." in page
+        assert "<span>New question</span>" not in page
+        assert "You have asked nothing here." in page
         response = client.post("/", {"question": "Why is it so?", "council": council.slug})
         assert response.status_code == 422
         assert "Why is it so?" in response.content.decode()
