@@ -113,7 +113,8 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             titles_lost = Call.objects.filter(deliberation=key, deliberation__finished__isnull=False)
-            if await in_thread(call_rows.lose, titles_lost):
+            if lost := await in_thread(call_rows.lose, titles_lost):
+                measuring.calls_lost(lost)
                 await _renew(key, conversation)
             return
         running = begin(conversation, claim)

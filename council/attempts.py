@@ -162,7 +162,6 @@ class Ledger:
             # Nobody stopped it: the stage goes on without it.
             attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
             attempt.error = self.patience.over
-            attempt.unknown = attempt.sent and attempt.first_token is None
         self.last = attempt
         self.usage = self._usage(attempt)
         learnt = None

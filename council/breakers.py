@@ -99,7 +99,7 @@ def _found_out(end: CallEnd) -> None:
     if end.attempt.fault:
         until = now + timedelta(seconds=end.policy.open_for)
         mine.update(state=Breaker.State.OPEN, until=until, probe=None, error=end.attempt.error)
-    elif end.attempt.outcome is Outcome.CANCELLED or not end.attempt.sent:
+    elif end.attempt.outcome is Outcome.CANCELLED or end.attempt.unknown or not end.attempt.sent:
         mine.update(state=Breaker.State.OPEN, until=now, probe=None)  # it found nothing out: the next may
     else:
         mine.update(state=Breaker.State.CLOSED, since=now, until=None, probe=None)

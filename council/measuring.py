@@ -36,6 +36,7 @@ deliberation_seconds = Histogram(
     buckets=(5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200),
 )
 calls = Counter("council_calls", "Calls to providers that ended.", [*_ASKED, "purpose", "outcome"])
+unknown = Counter("council_calls_unknown", "Calls that went out, and nobody knows whether they are billed.", _ASKED)
 call_seconds = Histogram(
     "council_call_seconds",
     "From the sending of a call to its end.",
@@ -110,22 +111,26 @@ def calls_lost(lost: Iterable[Call]) -> None:
     """These went out from another worker, which is gone: nobody will know what came of them."""
     for each in lost:
         calls.labels(each.provider_name, each.model_name, each.purpose, Outcome.UNKNOWN).inc()
+        unknown.labels(each.provider_name, each.model_name).inc()
         logger.warning("Call was lost with its worker", call=each.pk, purpose=each.purpose, seat=each.seat)
 
 
 def call_ended(call: NewCall, row: int, sent: float | None, attempt: Attempt, usage: Usage | None) -> None:
     """A call that went out at `sent`, by the monotonic clock (None: it never did), has ended. On the loop."""
-    seconds = 0.0 if sent is None else monotonic() - sent
+    seconds = None if sent is None else monotonic() - sent
     first = None if sent is None or attempt.first_token is None else attempt.first_token - sent
     _afterwards(_call_ended, call, row, seconds, first, attempt, usage)
 
 
 def _call_ended(
-    call: NewCall, row: int, seconds: float, first: float | None, attempt: Attempt, usage: Usage | None
+    call: NewCall, row: int, seconds: float | None, first: float | None, attempt: Attempt, usage: Usage | None
 ) -> None:
     purpose, outcome, asked = str(call.purpose), str(attempt.outcome), (call.model.provider_name, call.model.name)
     calls.labels(*asked, purpose, outcome).inc()
-    call_seconds.labels(*asked).observe(seconds)
+    if attempt.unknown:
+        unknown.labels(*asked).inc()
+    if seconds is not None:
+        call_seconds.labels(*asked).observe(seconds)
     if first is not None:
         first_token_seconds.labels(*asked).observe(first)
     if usage is not None:
@@ -139,7 +144,7 @@ def _call_ended(
         outcome=outcome,
         provider=asked[0],
         model=asked[1],
-        ms=round(seconds * 1000),
+        ms=None if seconds is None else round(seconds * 1000),
         first_token_ms=None if first is None else round(first * 1000),
         input_tokens=usage and usage.input_tokens,
         output_tokens=usage and usage.output_tokens,

@@ -220,9 +220,11 @@ class Recorder:
         for model in MODELS.values():
             table = model._meta.db_table
             statements.append(rows.update(table, ended, "deliberation_id = %s AND state <> 'ended'", self.id))
-        # Stopped between their row and their sending. How the others ended is written before this.
-        where = "deliberation_id = %s AND fence = %s AND state <> 'ended'"
-        statements.append(rows.update(call_rows.TABLE, {**stopped, "ended": now}, where, self.id, self.attempt))
+        # Stopped between their row and their sending. How the others ended is written before this; a title's call tells
+        # its own end.
+        where = "deliberation_id = %s AND fence = %s AND state <> 'ended' AND purpose <> 'title'"
+        never = {**stopped, "ended": now, "sent": None}
+        statements.append(rows.update(call_rows.TABLE, never, where, self.id, self.attempt))
         self._execute(change, statements)
 
     @property

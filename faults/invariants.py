@@ -107,7 +107,7 @@ def one_result_a_slot(account: Account) -> Iterator[str]:
 
 
 def a_call_for_each_request(account: Account) -> Iterator[str]:
-    """I2: each request has one Call, each Call without one was not sent, unknown or stopped, and all are settled."""
+    """I2: each request has a Call that went out, each Call without one was not sent or is unknown; all are settled."""
     counted: Counter[Any] = Counter()
     for request in account.requests:
         key = account.deliberation_of[request["number"]]
@@ -115,17 +115,20 @@ def a_call_for_each_request(account: Account) -> Iterator[str]:
             yield f"I2: request {request['number']} ({request['kind']}) belongs to no deliberation"
         counted[key, request["body"].get("model"), PURPOSES.get(request["kind"], request["kind"])] += 1
     rows: Counter[Any] = Counter()
+    went: Counter[Any] = Counter()
     nothing: Counter[Any] = Counter()
     for call in account.calls:
         slot = (call["deliberation_id"], call["model_id"], call["purpose"])
         rows[slot] += 1
-        nothing[slot] += call["sent"] is None or call["unknown"] or call["outcome"] == "cancelled"
+        went[slot] += call["sent"] is not None
+        nothing[slot] += call["sent"] is None or call["unknown"]
         if call["state"] != "ended":
             yield f"I2: a call was never settled: {slot[1:]} of {account.told(slot[0])}"
     for slot in counted | rows:
         more = rows[slot] - counted[slot]
-        if more < 0:
-            yield f"I2: {counted[slot]} requests and {rows[slot]} calls for {slot[1:]} of {account.told(slot[0])}"
+        if went[slot] < counted[slot]:
+            calls = f"{went[slot]} of {rows[slot]} calls went out"
+            yield f"I2: {counted[slot]} requests, {calls}, for {slot[1:]} of {account.told(slot[0])}"
         elif more > nothing[slot]:
             yield f"I2: {rows[slot]} calls, {counted[slot]} requests, for {slot[1:]} of {account.told(slot[0])}"
 

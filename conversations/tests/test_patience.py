@@ -95,4 +95,4 @@ def test_a_call_that_nobody_waits_for_when_its_row_is_written_is_ended(alice, co
             await shown.emit(AnswerFinished(values.Answer(0, Reply("", Outcome.TIMED_OUT, "Too late."))))
 
     async_to_sync(play)()
-    assert list(Call.objects.values_list("state", "outcome")) == [("ended", "cancelled")]
+    assert list(Call.objects.values_list("state", "outcome", "sent")) == [("ended", "cancelled", None)]

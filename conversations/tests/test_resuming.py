@@ -6,6 +6,7 @@ import pytest
 from django.utils.html import strip_tags
 
 from conversations import asking, results, retrying, tasks
+from conversations.models import Conversation
 from conversations.tests.worker import carry_out, job, work
 from council import claiming, measuring, plans, record
 from council.call_rows import NewCall
@@ -200,6 +201,7 @@ def with_patience(plan, seconds):
 
 
 def test_a_worker_that_hands_over_says_what_it_stopped_and_what_may_be_billed(turn, provider, client):
+    Conversation.objects.update(titled=True)  # a title's call may be billed as well
     provider.script({"kind": "answer"}, fault="hang", times=3)
 
     async def stopped():

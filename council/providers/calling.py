@@ -196,6 +196,8 @@ async def _once(
         again = _failed(attempt, error, way, tries)
     except asyncio.CancelledError:
         attempt.outcome, attempt.error = Outcome.CANCELLED, "Stopped."
+        attempt.unknown = attempt.sent and attempt.first_token is None
+        attempt.error += NOT_KNOWN if attempt.unknown else ""
         await asyncio.shield(observer.ended(attempt))
         raise
     await observer.ended(attempt)

@@ -9,8 +9,10 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from council import breakers, calls, plans
+from council.call_rows import CallEnd
 from council.core.values import Outcome, Request
 from council.models import Breaker, Call, CallPolicy
+from council.providers.calling import Attempt
 from council.tests import rosters
 from council.tests.making import until
 
@@ -185,6 +187,16 @@ class TestOnceItIsOpen:
         assert state() == "open"
         assert ask(model)[0].outcome is Outcome.COMPLETE
         assert state() == "closed"
+
+    def test_a_call_that_the_council_waited_for_no_longer_found_nothing_out(self, model):
+        is_due()
+        policy, silent = CallPolicy.objects.get().values(), Attempt(outcome=Outcome.TIMED_OUT, sent=True, unknown=True)
+        call = Call.objects.create(purpose="answer", model_name="Alpha", state="sent", sent=timezone.now())
+        assert breakers.let_through(plans.snapshot(model), call.pk, policy)
+        end = CallEnd(call.pk, silent, None, None, timezone.now(), model.pk, None, call.sent, probe=True, policy=policy)
+        breakers.heard([end])
+        assert state() == "open"
+        assert ask(model)[0].outcome is Outcome.COMPLETE
 
     def test_the_call_of_a_worker_that_died_holds_nobody_up_once_that_is_seen(self, model, fake):
         is_due()

@@ -536,7 +536,7 @@ class TestStopping:
         await asyncio.wait([task])
         assert task.cancelled()
         (attempt,) = observer.attempts
-        assert (attempt.outcome, attempt.error) == (Outcome.CANCELLED, "Stopped.")
+        assert (attempt.outcome, attempt.error, attempt.unknown) == (Outcome.CANCELLED, "Stopped.", False)
         assert attempt.text == "".join(observer.grown)
         await gone(fake)
 
@@ -548,7 +548,9 @@ class TestStopping:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        assert [each.outcome for each in observer.attempts] == [Outcome.CANCELLED]
+        (attempt,) = observer.attempts
+        assert (attempt.outcome, attempt.unknown) == (Outcome.CANCELLED, True)
+        assert attempt.error.endswith("is not known.")
         await gone(fake)
 
     async def test_it_works_while_waiting_for_the_second_try(self, fake):
