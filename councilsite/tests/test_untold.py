@@ -249,11 +249,6 @@ class TestOften:
             client.post(reverse("admin:governance_event_verify"))
         assert [each.details["what"] for each in Event.objects.filter(kind="did")] == ["looked through"]
 
-    @pytest.mark.parametrize("what", [What.SOCKETS, What.MESSAGES])
-    def test_what_processes_count_is_not_counted_for_a_group(self, what):
-        with pytest.raises(ValidationError, match="Each process counts"):
-            Limit(what=what, per=Per.GROUP, amount=2, seconds=60 if what == What.MESSAGES else None).clean()
-
     def test_what_people_do_is_not_counted_for_addresses(self):
         with pytest.raises(ValidationError, match="has signed in"):
             Limit(what=What.ASKS, per=Per.ADDRESS, amount=2, seconds=60).clean()
