@@ -249,6 +249,16 @@ class TestOften:
             client.post(reverse("admin:governance_event_verify"))
         assert [each.details["what"] for each in Event.objects.filter(kind="did")] == ["looked through"]
 
+    def test_a_second_stop_of_the_same_question_is_none(self, client):
+        bob = cast.bob()
+        conversation = asking.ask(bob, "What now?", cast.council()).conversation
+        client.force_login(bob)
+        answers = [client.post(f"{conversation.get_absolute_url()}stop/") for _ in range(3)]
+        assert [each.status_code for each in answers] == [302] * 3
+        call_command("cancel", str(Deliberation.objects.get().pk))
+        client.post(f"{conversation.get_absolute_url()}delete/")
+        assert kinds().count("stopped") == 1
+
     def test_what_people_do_is_not_counted_for_addresses(self):
         with pytest.raises(ValidationError, match="has signed in"):
             Limit(what=What.ASKS, per=Per.ADDRESS, amount=2, seconds=60).clean()
