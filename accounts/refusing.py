@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django_htmx.http import trigger_client_event
 
@@ -13,7 +14,7 @@ from accounts import limits
 from governance import audit
 from governance.audit import Kind, Thing
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:
@@ -40,7 +41,7 @@ def sparingly(method: str) -> Callable[[View], View]:
 
     def around(view: View) -> View:
         @wraps(view)
-        def spared(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def spared(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method == method:
                 try:
                     limits.take(limits.What.ACTS, request.user)

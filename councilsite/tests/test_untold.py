@@ -249,6 +249,20 @@ class TestOften:
             client.post(reverse("admin:governance_event_verify"))
         assert [each.details["what"] for each in Event.objects.filter(kind="did")] == ["looked through"]
 
+    @pytest.mark.parametrize(
+        "place",
+        ["recovery-codes/generate/", "totp/activate/", "totp/deactivate/", "webauthn/add/", "webauthn/keys/1/remove/"],
+    )
+    def test_so_have_changes_of_second_factors(self, place):
+        Limit.objects.create(what=What.ACTS, amount=1, seconds=60)
+        limits.forget()
+        bob = cast.bob()
+        browser = signed_in(bob)
+        limits.take(What.ACTS, bob)
+        refused = browser.post(f"/accounts/2fa/{place}")
+        assert (refused.status_code, int(refused["Retry-After"]) > 0) == (429, True)
+        assert "sign-in changed" not in kinds()
+
     def test_a_second_stop_of_the_same_question_is_none(self, client):
         bob = cast.bob()
         conversation = asking.ask(bob, "What now?", cast.council()).conversation
