@@ -31,9 +31,22 @@ def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:
 
 
 def much_too_often(request: HttpRequest) -> HttpResponse:
-    """The same for allauth's own limits, which do not say when. Allauth knows it by the name `handler429`."""
-    audit.count(Kind.REFUSED, Thing("limit", "allauth"))
-    return render(request, "429.html", status=HTTPStatus.TOO_MANY_REQUESTS)
+    """The same for allauth's own limits, each of which is for a minute. Allauth knows it by the name `handler429`."""
+    return too_often(request, limits.Reached("allauth", limits.MINUTE))
+
+
+def with_time(get_response: View) -> View:
+    """Where a form of allauth's shows that one of its limits is reached, the answer says so as well, and until when."""
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        reached = getattr(request, "limit_reached", None)
+        if reached and not response.has_header("Location"):
+            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+            response["Retry-After"] = str(reached.seconds)
+        return response
+
+    return respond
 
 
 def sparingly(method: str) -> Callable[[View], View]:

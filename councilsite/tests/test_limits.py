@@ -1,20 +1,27 @@
 """How often, how much at the same time, for whom; and what whoever reaches a limit is told."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from allauth.account import app_settings as allauth_settings
+from allauth.core.internal.ratelimit import parse_rates
+from allauth.mfa import app_settings as factor_settings
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.urls import reverse
+from fido2.utils import websafe_encode
 
-from accounts import limits
+from accounts import adapter, limits
 from accounts.limits import Per, Reached, What
 from accounts.models import Limit, User
-from accounts.tests.cast import PASSWORD
+from accounts.tests.cast import PASSWORD, passkey
 from conversations import asking, consumers
 from conversations.models import Turn
 from conversations.tests import cast, links
@@ -23,6 +30,12 @@ from councilsite import asgi
 from governance.models import Event, Tally
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted():
+    """By allauth, either."""
+    cache.clear()
 
 
 def limit(what, amount, seconds=60, **more) -> Limit:
@@ -247,6 +260,58 @@ class TestWhatIsSaid:
         found = [client.get("/s/nothing-there/") for _ in range(3)]
         assert [each.status_code for each in found] == [302, 302, 429]
         assert 0 < int(found[-1]["Retry-After"]) <= 60
+
+
+class TestOfAllauth:
+    """Its own limits besides the site's: told in the same way."""
+
+    def test_an_account_that_is_tried_in_vain_from_one_address(self, client):
+        bob = cast.bob()
+        wrong = {"login": bob.email, "password": "wrong"}
+        *before, refused = (client.post(reverse("account_login"), wrong) for _ in range(6))
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+        assert f'value="{bob.email}"' in refused.text
+        elsewhere = links.browser().post(reverse("account_login"), wrong, REMOTE_ADDR="192.0.2.9")
+        assert (elsewhere.status_code, elsewhere.has_header("Retry-After")) == (200, False)
+
+    def test_a_second_factor(self, client):
+        bob = cast.bob()
+        bob.vouch_for_address()
+        TOTP.activate(bob, generate_totp_secret())
+        right = {"login": bob.email, "password": "correct horse battery"}
+        assert client.post(reverse("account_login"), right).url == reverse("mfa_authenticate")
+        # From wherever it comes: whoever gets here knows the password.
+        *before, refused = (
+            client.post(reverse("mfa_authenticate"), {"code": "wrong"}, REMOTE_ADDR=f"192.0.2.{each}")
+            for each in range(6)
+        )
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+        passkey(bob)
+        said = websafe_encode(b'{"type": "webauthn.get", "challenge": "", "origin": "http://testserver"}')
+        answer = {"clientDataJSON": said, "authenticatorData": websafe_encode(bytes(37)), "signature": "AA"}
+        key = {"id": "YQ", "rawId": "YQ", "type": "public-key", "response": answer}
+        self.says_when_to_come_back(client.post(reverse("mfa_authenticate"), {"credential": json.dumps(key)}))
+
+    def test_a_password_that_is_asked_for_once_more(self, client):
+        bob = cast.bob()
+        bob.vouch_for_address()
+        client.post(reverse("account_login"), {"login": bob.email, "password": "correct horse battery"})
+        *before, refused = (client.post(reverse("account_reauthenticate"), {"password": "wrong"}) for _ in range(6))
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+
+    def test_what_is_said_is_as_long_as_they_are(self):
+        rates = {**allauth_settings.RATE_LIMITS, **factor_settings.RATE_LIMITS}
+        longest = {name: max(each.duration for each in parse_rates(rate)) for name, rate in rates.items()}
+        del longest["confirm_email"]  # refuses nobody: the mail before is as good as another
+        assert longest.pop("login_failed") == adapter.AGAIN
+        assert set(longest.values()) == {limits.MINUTE}
+
+    def says_when_to_come_back(self, refused):
+        assert (refused.status_code, refused["Retry-After"]) == (429, "300")
+        assert "That was too often. Try again in 5 minutes." in refused.text
 
 
 class TestSockets:
