@@ -18,6 +18,9 @@ from accounts.models import SiteSettings
 from governance import audit
 from governance.audit import Kind, Thing
 
+AGAIN = 300
+"""Seconds that allauth's limits on tries that fail reach back, at most; which of them was reached it does not say."""
+
 
 class AccountAdapter(DefaultAccountAdapter):
     """Accounts are given out by administrators, unless they open the door."""
@@ -27,7 +30,6 @@ class AccountAdapter(DefaultAccountAdapter):
         "email_password_mismatch": _("This address and this password do not belong together. Check both."),
         "enter_current_password": _("This is not your current password."),
         "incorrect_password": _("This is not your password."),
-        "too_many_login_attempts": _("That was too often. Wait a few minutes, then try again."),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  # the signature is the framework's
@@ -43,8 +45,11 @@ class AccountAdapter(DefaultAccountAdapter):
         """What is wrong with a form. Guesses that no signal tells of are counted, and tries that a limit refuses."""
         if code == "enter_current_password":
             audit.count(Kind.SIGN_IN_FAILED)
-        elif code == "too_many_login_attempts":
+        elif code in {"too_many_login_attempts", "rate_limited"}:
             audit.count(Kind.REFUSED, Thing("limit", limits.What.SIGN_INS))
+            reached = limits.Reached("allauth", AGAIN)
+            self.request.limit_reached = reached  # for `refusing.with_time`: the form only shows its errors
+            return ValidationError(str(reached), code=code)
         return super().validation_error(code, *args)
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:

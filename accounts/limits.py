@@ -1,14 +1,14 @@
 """How often: what somebody may do in a while, and how much at the same time. What a superuser decides (`Limit`).
 
 Counted by the limits library, in Redis where there is one, so that all processes count together; else, and while Redis
-is away, in the memory of each process. Open sockets are counted by each process for itself.
+is away, in the memory of each process. Open sockets, and what comes over them, are counted by each process for itself.
 """
 
 import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from ipaddress import ip_network
@@ -74,15 +74,29 @@ def look(what: str, person: AbstractBaseUser | AnonymousUser | None = None, addr
     _ask("test", what, person, address)
 
 
+def take_here(held: Iterable[tuple[Limit, str]]) -> None:
+    """Count one of what these limits of `in_a_while` are about, in this process alone: for who may wait for no Redis.
+
+    Raises Reached.
+    """
+    for limit, whose in held:
+        _within(limit, *_by(_limiter(""), "hit", *_named(limit, whose)))
+
+
 def _ask(way: str, what: str, person: AbstractBaseUser | AnonymousUser | None, address: str) -> None:
-    for limit, whose in _apply(what, person, address):
-        if limit.seconds is None:
-            continue
-        item = RateLimitItemPerSecond(limit.amount, limit.seconds)
-        names = ("council", what, str(limit.pk or "default"), whose)
-        free, reset = _counted(way, item, names)
-        if not free:
-            raise Reached(what, max(1, ceil(reset - time.time())))
+    for limit, whose in in_a_while(what, person, address):
+        _within(limit, *_counted(way, *_named(limit, whose)))
+
+
+def _named(limit: Limit, whose: str) -> tuple[RateLimitItemPerSecond, tuple[str, ...]]:
+    """A limit as the library knows it, and whose count it is."""
+    item = RateLimitItemPerSecond(limit.amount, limit.seconds)
+    return item, ("council", limit.what, str(limit.pk or "default"), whose)
+
+
+def _within(limit: Limit, free: bool, reset: float) -> None:  # noqa: FBT001  # as it was counted
+    if not free:
+        raise Reached(limit.what, max(1, ceil(reset - time.time())))
 
 
 def _counted(way: str, item: RateLimitItemPerSecond, names: tuple[str, ...]) -> tuple[bool, float]:
@@ -109,6 +123,13 @@ def at_once(
     return [(limit, whose) for limit, whose in _apply(what, person, address) if limit.seconds is None]
 
 
+def in_a_while(
+    what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = ""
+) -> list[tuple[Limit, str]]:
+    """The limits to how often it may be done, each with whose it is."""
+    return [(limit, whose) for limit, whose in _apply(what, person, address) if limit.seconds is not None]
+
+
 class Open:
     """What is open in this process, by whose it is. For one thread."""
 
@@ -116,17 +137,18 @@ class Open:
         self._what = what
         self._count: Counter[str] = Counter()
 
-    def enter(self, key: str, most: Iterable[int]) -> None:
-        """One more, of which each of these limits allows so many. Raises Reached."""
-        if any(self._count[key] >= each for each in most):
+    def enter(self, held: Collection[tuple[Limit, str]]) -> None:
+        """One more for each whose it is by these limits of `at_once`. Raises Reached, and then for none of them."""
+        if any(self._count[whose] >= limit.amount for limit, whose in held):
             raise Reached(self._what, None)
-        self._count[key] += 1
+        self._count.update({whose for _limit, whose in held})
 
-    def leave(self, key: str) -> None:
-        """One less."""
-        self._count[key] -= 1
-        if self._count[key] <= 0:
-            del self._count[key]
+    def leave(self, held: Collection[tuple[Limit, str]]) -> None:
+        """One less for each."""
+        for whose in {whose for _limit, whose in held}:
+            self._count[whose] -= 1
+            if self._count[whose] <= 0:
+                del self._count[whose]
 
 
 def network(address: str) -> str:
@@ -135,16 +157,6 @@ def network(address: str) -> str:
         with contextlib.suppress(ValueError):
             return str(ip_network(f"{address}/64", strict=False))
     return address
-
-
-def first(what: str, person: AbstractBaseUser | AnonymousUser | None = None, address: str = "") -> Limit:
-    """The first limit that concerns this."""
-    return next((limit for limit, _whose in _apply(what, person, address)), DEFAULTS[What(what)])
-
-
-def rate(limit: Limit) -> tuple[int, float]:
-    """How many, in how many seconds."""
-    return limit.amount, float(limit.seconds or MINUTE)
 
 
 def forget() -> None:

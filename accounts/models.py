@@ -280,10 +280,10 @@ class Limit(models.Model):
         ASKS = "asks", _("questions asked")
         GOING = "going", _("deliberations at the same time")
         SOCKETS = "sockets", _("open pages at the same time, in one process")
-        MESSAGES = "messages", _("messages from an open page")
+        MESSAGES = "messages", _("messages from open pages, to one process")
         SIGN_INS = "sign-ins", _("tries to sign in that fail")
         LINKS = "links", _("shared links opened")
-        ACTS = "acts", _("exports, links, names, deletions")
+        ACTS = "acts", _("exports, links, names, deletions, second factors")
 
     class Per(models.TextChoices):
         PERSON = "person", _("each person")
@@ -292,7 +292,6 @@ class Limit(models.Model):
 
     AT_A_TIME = (What.GOING, What.SOCKETS)
     OF_STRANGERS = (What.SIGN_INS, What.LINKS)
-    OF_SOCKETS = (What.SOCKETS, What.MESSAGES)
     OF_PEOPLE = (What.ASKS, What.GOING, What.ACTS)
 
     what = models.CharField(max_length=10, choices=What)
@@ -342,7 +341,5 @@ class Limit(models.Model):
             raise ValidationError({"per": _("Nobody has signed in yet: this is counted for each network address.")})
         if self.what in self.OF_PEOPLE and self.per == self.Per.ADDRESS:
             raise ValidationError({"per": _("Whoever does this has signed in: choose each person, or a group.")})
-        if self.what in self.OF_SOCKETS and self.per == self.Per.GROUP:
-            raise ValidationError({"per": _("Each process counts these by itself: choose each person.")})
         if self.per == self.Per.GROUP and self.group is None:
             raise ValidationError({"group": _("Choose the group whose people are counted together.")})

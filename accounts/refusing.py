@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django_htmx.http import trigger_client_event
 
@@ -13,7 +14,7 @@ from accounts import limits
 from governance import audit
 from governance.audit import Kind, Thing
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:
@@ -30,9 +31,22 @@ def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:
 
 
 def much_too_often(request: HttpRequest) -> HttpResponse:
-    """The same for allauth's own limits, which do not say when. Allauth knows it by the name `handler429`."""
-    audit.count(Kind.REFUSED, Thing("limit", "allauth"))
-    return render(request, "429.html", status=HTTPStatus.TOO_MANY_REQUESTS)
+    """The same for allauth's own limits, each of which is for a minute. Allauth knows it by the name `handler429`."""
+    return too_often(request, limits.Reached("allauth", limits.MINUTE))
+
+
+def with_time(get_response: View) -> View:
+    """Where a form of allauth's shows that one of its limits is reached, the answer says so as well, and until when."""
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        reached = getattr(request, "limit_reached", None)
+        if reached and not response.has_header("Location"):
+            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+            response["Retry-After"] = str(reached.seconds)
+        return response
+
+    return respond
 
 
 def sparingly(method: str) -> Callable[[View], View]:
@@ -40,7 +54,7 @@ def sparingly(method: str) -> Callable[[View], View]:
 
     def around(view: View) -> View:
         @wraps(view)
-        def spared(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def spared(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method == method:
                 try:
                     limits.take(limits.What.ACTS, request.user)

@@ -1,9 +1,13 @@
 """Addresses of the settings and of one-time links; `/accounts/` is allauth's."""
 
 from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.totp import views as apps
+from allauth.mfa.webauthn import views as keys
+from django.contrib.auth.decorators import login_required
 from django.urls import path
 
 from accounts import views
+from accounts.refusing import sparingly
 
 urlpatterns = [
     path("settings/", views.settings, name="settings"),
@@ -21,6 +25,17 @@ urlpatterns = [
         for place, view, what, name in (
             ("", codes.view_recovery_codes, "seen", "mfa_view_recovery_codes"),
             ("download/", codes.download_recovery_codes, "downloaded", "mfa_download_recovery_codes"),
+        )
+    ),
+    # Each of these is an event, and allauth has no limit to how often.
+    *(
+        path(f"accounts/2fa/{place}/", login_required(sparingly("POST")(view)), name=name)
+        for place, view, name in (
+            ("recovery-codes/generate", codes.generate_recovery_codes, "mfa_generate_recovery_codes"),
+            ("totp/activate", apps.activate_totp, "mfa_activate_totp"),
+            ("totp/deactivate", apps.deactivate_totp, "mfa_deactivate_totp"),
+            ("webauthn/add", keys.add_webauthn, "mfa_add_webauthn"),
+            ("webauthn/keys/<int:pk>/remove", keys.remove_webauthn, "mfa_remove_webauthn"),
         )
     ),
     path("join/<str:token>/", views.join, name="join"),

@@ -15,6 +15,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -156,7 +157,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @sparingly("GET")
-def recovery_codes(request: HttpRequest, view: View, what: str) -> HttpResponse:
+def recovery_codes(request: HttpRequest, view: View, what: str) -> HttpResponseBase:
     """Allauth's own pages, told of: whoever has seen them can sign in with them."""
     response = view(request)
     if response.status_code == HTTPStatus.OK:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 import random
-from collections import deque
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -60,12 +59,10 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Those whose sessions and accounts bear on the right to see it: their groups are joined."""
     visible: Statement | None = None
     visible_until = 0.0
-    whose = ""
-    """By whom it is counted among the open ones, once it has looked,"""
-    most: tuple[int, ...] = ()
-    """how many these may have,"""
+    held: list[tuple[limits.Limit, str]] | None = None
+    """How many may be open, and whose it is by each of these limits, once it has looked,"""
     entered = False
-    """and whether it is."""
+    """and whether it is counted among the open ones."""
 
     async def connect(self) -> None:
         """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
@@ -84,8 +81,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.heard = 0.0
         self.last_look = monotonic() + AFTERWARDS
         self.updating = asyncio.Lock()
-        self.came: deque[float] = deque()
-        self.may_send = limits.rate(limits.DEFAULTS[limits.What.MESSAGES])
+        # Until it has looked nobody knows whose it is, and looking at limits would hold up the loop.
+        self.may_send = [(limits.DEFAULTS[limits.What.MESSAGES], f"address {limits.network(self.address)}")]
         await self.accept()
         # Joined before it looks, so that nothing falls in between.
         await self._join(*groups)
@@ -105,8 +102,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """Leave the groups."""
         if self.watcher is not None:
             self.watcher.cancel()
-        if self.entered:
-            _open_sockets.leave(self.whose)
+        if self.held and self.entered:
+            _open_sockets.leave(self.held)
             self.entered = False
         await self._leave()
 
@@ -118,11 +115,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002  # the names are the framework's
         """Actions are form posts. What comes here is dropped, and whoever sends much of it is shown out."""
-        most, seconds = self.may_send
-        self.came.append(monotonic())
-        while self.came[0] < monotonic() - seconds:
-            self.came.popleft()
-        if len(self.came) > most:
+        try:
+            limits.take_here(self.may_send)
+        except limits.Reached:
             await self._leave()
             await self.close(TOO_MUCH)
 
@@ -238,17 +233,16 @@ class ConversationConsumer(AsyncWebsocketConsumer):
 
     def _found(self, person: AbstractBaseUser | AnonymousUser) -> None:
         """Find out whose it is, and what they may. In a thread."""
-        if not self.whose:
-            self.most = [limit.amount for limit, _ in limits.at_once(limits.What.SOCKETS, person, self.address)]
-            self.may_send = limits.rate(limits.first(limits.What.MESSAGES, person, self.address))
-            self.whose = f"person {person.pk}" if person.pk else f"address {limits.network(self.address)}"
+        if self.held is None:
+            self.may_send = limits.in_a_while(limits.What.MESSAGES, person, self.address)
+            self.held = limits.at_once(limits.What.SOCKETS, person, self.address)
 
     def _enter(self) -> None:
         """Count it among the open ones, once. On the loop: one that has been closed meanwhile is none. Raises
         limits.Reached.
         """
-        if self.whose and not self.entered and self.joined:
-            _open_sockets.enter(self.whose, self.most)
+        if self.held and not self.entered and self.joined:
+            _open_sockets.enter(self.held)
             self.entered = True
 
     def _changes(self) -> Changes | None:

@@ -43,15 +43,14 @@ def restore(conversation: Conversation, by: UUID | None = None) -> None:
 
 
 def cancel(conversation: Conversation, by: UUID | None = None) -> int:
-    """Ask the worker to stop what runs in a conversation; returns how many deliberations that concerns."""
+    """Ask the worker to stop what runs in a conversation; returns how many that were not to stop yet."""
     return _cancel_and_tell(Turn.objects.filter(conversation=conversation), by)
 
 
 def cancel_one(deliberation: UUID, where: str) -> None:
     """The same for one deliberation, unless it is over; `where` that was asked for: the shell."""
-    going = Deliberation.objects.filter(pk=deliberation, status__in=Deliberation.UNFINISHED)
     with transaction.atomic():
-        if going.update(cancel_requested=True):
+        if _going().filter(pk=deliberation).update(cancel_requested=True):
             audit.record(Kind.STOPPED, None, council.trail.thing(deliberation), by=where)
 
 
@@ -69,10 +68,15 @@ def _cancel_and_tell(turns: QuerySet[Turn], by: UUID | None) -> int:
 
 def _cancel(turns: QuerySet[Turn]) -> list[UUID]:
     """Ask for their end; which deliberations that concerns."""
-    going = Deliberation.objects.filter(pk__in=turns.values("deliberation"), status__in=Deliberation.UNFINISHED)
+    going = _going().filter(pk__in=turns.values("deliberation"))
     keys = list(going.select_for_update().values_list("pk", flat=True))
     Deliberation.objects.filter(pk__in=keys).update(cancel_requested=True)
     return keys
+
+
+def _going() -> QuerySet[Deliberation]:
+    """Those that nobody has asked to stop yet: it is asked for once, and told once, however often somebody does so."""
+    return Deliberation.objects.filter(status__in=Deliberation.UNFINISHED, cancel_requested=False)
 
 
 def _stopped(deliberation: UUID, by: UUID | None) -> Statement:

@@ -76,11 +76,11 @@ class ShareConsumer(ConversationConsumer):
         if visible := self.visible:
             return self._look(visible)
         person = person_of(self.scope["cookies"])
+        self._found(person)
         link = Share.objects.open_to(person, self.token)
         share = link.select_related("conversation").first()
         if share is None:
             return None
-        self._found(person)
         if person.pk != share.conversation.owner_id:
             trail.opened(share, person, self.address)
         self.people = frozenset({person.pk, share.conversation.owner_id} - {None})

@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "councilsite.views.unstored",
+    "accounts.refusing.with_time",
 ]
 
 ROOT_URLCONF = "councilsite.urls"

@@ -244,4 +244,5 @@ def test_whoever_tries_too_often_is_told_to_wait(client):
     for _ in range(25):
         page = sign_up(client, "eve@example.net")
     assert page.status_code == 429
-    assert "too often" in page.text
+    assert "too often. Try again in 1 minute." in page.text
+    assert page["Retry-After"] == "60"

@@ -1,20 +1,28 @@
 """How often, how much at the same time, for whom; and what whoever reaches a limit is told."""
 
+import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from allauth.account import app_settings as allauth_settings
+from allauth.core.internal.ratelimit import parse_rates
+from allauth.mfa import app_settings as factor_settings
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.urls import reverse
+from fido2.utils import websafe_encode
 
-from accounts import limits
+from accounts import adapter, limits
 from accounts.limits import Per, Reached, What
 from accounts.models import Limit, User
-from accounts.tests.cast import PASSWORD
-from conversations import asking
+from accounts.tests.cast import PASSWORD, passkey
+from conversations import asking, consumers
 from conversations.models import Turn
 from conversations.tests import cast, links
 from council.models import Deliberation
@@ -22,6 +30,12 @@ from councilsite import asgi
 from governance.models import Event, Tally
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted():
+    """By allauth, either."""
+    cache.clear()
 
 
 def limit(what, amount, seconds=60, **more) -> Limit:
@@ -125,13 +139,30 @@ class TestWhoseItIs:
     def test_what_is_open_is_counted_in_and_out(self):
         limit(What.SOCKETS, 1, None)
         opened = limits.Open(What.SOCKETS)
-        most = [each.amount for each, _ in limits.at_once(What.SOCKETS, cast.bob())]
-        opened.enter("bob", most)
+        bob, alice = (limits.at_once(What.SOCKETS, each) for each in (cast.bob(), cast.alice()))
+        opened.enter(bob)
         with pytest.raises(Reached):
-            opened.enter("bob", most)
-        opened.enter("somebody", most)
-        opened.leave("bob")
-        opened.enter("bob", most)
+            opened.enter(bob)
+        opened.enter(alice)
+        opened.leave(bob)
+        opened.enter(bob)
+
+    def test_what_is_open_is_counted_for_all_whose_it_is(self):
+        limit(What.SOCKETS, 9, None)
+        limit(What.SOCKETS, 1, None, per=Per.ADDRESS)
+        opened = limits.Open(What.SOCKETS)
+        bob = cast.bob()
+        here, there = (limits.at_once(What.SOCKETS, bob, f"192.0.2.{each}") for each in (1, 2))
+        alice = limits.at_once(What.SOCKETS, cast.alice(), "192.0.2.1")
+        opened.enter(here)
+        opened.enter(there)
+        with pytest.raises(Reached):
+            opened.enter(alice)
+        opened.leave(here)
+        opened.enter(alice)
+        opened.leave(alice)
+        opened.leave(there)
+        assert not opened._count
 
 
 class TestRedis:
@@ -186,8 +217,22 @@ class TestWhatIsSaid:
         client.post("/", {"question": "First?", "council": council.slug})
         refused = client.post("/", {"question": "Second?", "council": council.slug})
         assert (refused.status_code, refused.has_header("Retry-After")) == (429, False)
+        assert "Wait until something has ended" in refused.text
         Deliberation.objects.update(status="complete")
         assert client.post("/", {"question": "Second?", "council": council.slug}).status_code == 302
+
+    def test_another_try_of_a_part_is_at_work_like_a_question(self, client):
+        bob, council = cast.bob(), cast.council()
+        place = links.answered(bob, council).get_absolute_url()
+        Deliberation.objects.get().answers.update(outcome="failed")
+        asking.ask(bob, "Something else?", council)
+        limit(What.GOING, 1, None)
+        client.force_login(bob)
+        refused = client.post(f"{place}retry/", {"slot": "answering:0"})
+        assert (refused.status_code, refused.has_header("Retry-After")) == (429, False)
+        assert "Wait until something has ended" in refused.text
+        Deliberation.objects.filter(status="queued").update(status="complete")
+        assert client.post(f"{place}retry/", {"slot": "answering:0"}).status_code == 302
 
     def test_the_same_form_again_is_no_second_question(self, client):
         limit(What.ASKS, 1, seconds=600)
@@ -201,6 +246,7 @@ class TestWhatIsSaid:
         bob = cast.bob()
         place, wrong = reverse("account_login"), {"login": bob.email, "password": "wrong"}
         assert [client.post(place, wrong).status_code for _ in range(3)] == [200, 200, 429]
+        assert 0 < int(client.post(place, wrong)["Retry-After"]) <= 300
         assert "Try again in" in client.post(place, {"login": bob.email, "password": PASSWORD}).content.decode()
         assert client.get(place).status_code == 200
         right = {"login": bob.email, "password": "correct horse battery"}
@@ -211,42 +257,181 @@ class TestWhatIsSaid:
 
     def test_opening_links(self, client):
         limit(What.LINKS, 2, per=Per.ADDRESS)
-        found = [client.get("/s/nothing-there/").status_code for _ in range(3)]
-        assert found == [302, 302, 429]
+        found = [client.get("/s/nothing-there/") for _ in range(3)]
+        assert [each.status_code for each in found] == [302, 302, 429]
+        assert 0 < int(found[-1]["Retry-After"]) <= 60
+
+
+class TestOfAllauth:
+    """Its own limits besides the site's: told in the same way."""
+
+    def test_an_account_that_is_tried_in_vain_from_one_address(self, client):
+        bob = cast.bob()
+        wrong = {"login": bob.email, "password": "wrong"}
+        *before, refused = (client.post(reverse("account_login"), wrong) for _ in range(6))
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+        assert f'value="{bob.email}"' in refused.text
+        elsewhere = links.browser().post(reverse("account_login"), wrong, REMOTE_ADDR="192.0.2.9")
+        assert (elsewhere.status_code, elsewhere.has_header("Retry-After")) == (200, False)
+
+    def test_a_second_factor(self, client):
+        bob = cast.bob()
+        bob.vouch_for_address()
+        TOTP.activate(bob, generate_totp_secret())
+        right = {"login": bob.email, "password": "correct horse battery"}
+        assert client.post(reverse("account_login"), right).url == reverse("mfa_authenticate")
+        # From wherever it comes: whoever gets here knows the password.
+        *before, refused = (
+            client.post(reverse("mfa_authenticate"), {"code": "wrong"}, REMOTE_ADDR=f"192.0.2.{each}")
+            for each in range(6)
+        )
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+        passkey(bob)
+        said = websafe_encode(b'{"type": "webauthn.get", "challenge": "", "origin": "http://testserver"}')
+        answer = {"clientDataJSON": said, "authenticatorData": websafe_encode(bytes(37)), "signature": "AA"}
+        key = {"id": "YQ", "rawId": "YQ", "type": "public-key", "response": answer}
+        self.says_when_to_come_back(client.post(reverse("mfa_authenticate"), {"credential": json.dumps(key)}))
+
+    def test_a_password_that_is_asked_for_once_more(self, client):
+        bob = cast.bob()
+        bob.vouch_for_address()
+        client.post(reverse("account_login"), {"login": bob.email, "password": "correct horse battery"})
+        *before, refused = (client.post(reverse("account_reauthenticate"), {"password": "wrong"}) for _ in range(6))
+        assert [each.status_code for each in before] == [200] * 5
+        self.says_when_to_come_back(refused)
+
+    def test_what_is_said_is_as_long_as_they_are(self):
+        rates = {**allauth_settings.RATE_LIMITS, **factor_settings.RATE_LIMITS}
+        longest = {name: max(each.duration for each in parse_rates(rate)) for name, rate in rates.items()}
+        del longest["confirm_email"]  # refuses nobody: the mail before is as good as another
+        assert longest.pop("login_failed") == adapter.AGAIN
+        assert set(longest.values()) == {limits.MINUTE}
+
+    def says_when_to_come_back(self, refused):
+        assert (refused.status_code, refused["Retry-After"]) == (429, "300")
+        assert "That was too often. Try again in 5 minutes." in refused.text
 
 
 class TestSockets:
-    async def open(self, person=None):
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch):
+        """The first look, which finds out whose it is, comes sooner."""
+        monkeypatch.setattr(consumers, "SETTLE", 0.05)
+
+    def page_of(self, person, conversation=None, address="192.0.2.1"):
+        """The page of a conversation, with the cookie of its reader."""
+        conversation = conversation or links.answered(person, cast.council(slug=person.name.lower()))
+        return self.socket(f"/ws/c/{conversation.pk}/", address, cast.session_of(person))
+
+    def socket(self, place, address, session=""):
         headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
-        if person:
-            headers.append((b"cookie", b"sessionid=" + (await sync_to_async(cast.session_of)(person)).encode()))
-        conversation = await sync_to_async(links.answered)(person, await sync_to_async(cast.council)())
-        self.place = f"/ws/c/{conversation.pk}/?after=0&revision=0"
-        return headers
+        headers.append((b"cookie", f"sessionid={session}".encode()))
+        page = WebsocketCommunicator(asgi.application, f"{place}?after=0&revision=0", headers)
+        page.scope["client"] = (address, 50_000)
+        return page
+
+    async def let_in(self, page):
+        await page.connect()
+        await page.receive_from(timeout=30)
+        return page
+
+    async def shown_out(self, page):
+        closed = await page.receive_output(timeout=30)
+        return (closed["type"], closed.get("code")) == ("websocket.close", 4429)
 
     async def test_who_has_too_many_open_is_shown_out_and_the_page_goes_on_by_request(self):
         bob = await sync_to_async(cast.bob)()
         await sync_to_async(limit)(What.SOCKETS, 1, None)
-        headers = await self.open(bob)
-        first, second = (WebsocketCommunicator(asgi.application, self.place, headers) for _ in range(2))
-        await first.connect()
-        await first.receive_from(timeout=30)
+        first = await self.let_in(await sync_to_async(self.page_of)(bob))
+        conversation = await bob.conversations.aget()
+        second = await sync_to_async(self.page_of)(bob, conversation, "192.0.2.2")
         await second.connect()
-        closed = await second.receive_output(timeout=30)
-        assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+        assert await self.shown_out(second)
         await first.disconnect()
+        third = await self.let_in(await sync_to_async(self.page_of)(bob, conversation))
+        await third.disconnect()
+
+    async def test_people_at_one_address_are_counted_together_where_that_is_decided(self):
+        bob, alice = await sync_to_async(cast.bob)(), await sync_to_async(cast.alice)()
+        await sync_to_async(limit)(What.SOCKETS, 1, None, per=Per.ADDRESS)
+        first = await self.let_in(await sync_to_async(self.page_of)(bob))
+        second = await sync_to_async(self.page_of)(alice)
+        await second.connect()
+        assert await self.shown_out(second)
+        conversation = await alice.conversations.aget()
+        elsewhere = await self.let_in(await sync_to_async(self.page_of)(alice, conversation, "192.0.2.2"))
+        for each in (first, elsewhere):
+            await each.disconnect()
+
+    async def test_so_are_the_people_of_a_group(self):
+        def of_a_group():
+            people = cast.bob(), cast.alice()
+            group = Group.objects.create(name="Team")
+            group.user_set.set(people)
+            limit(What.SOCKETS, 1, None, per=Per.GROUP, group=group).full_clean()
+            return [self.page_of(each) for each in people]
+
+        first, second = await sync_to_async(of_a_group)()
+        await self.let_in(first)
+        await second.connect()
+        assert await self.shown_out(second)
+        await first.disconnect()
+
+    @pytest.mark.parametrize("per", [Per.PERSON, Per.ADDRESS])
+    async def test_strangers_pages_of_links_are_counted_by_their_address(self, per):
+        def link():
+            links.allow_public_links()
+            token = links.make(links.answered(cast.alice(), cast.council()), "anyone")
+            limit(What.SOCKETS, 1, None, per=per)
+            return token
+
+        place = f"/ws/s/{await sync_to_async(link)()}/"
+        pages = [self.socket(place, address) for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+        for page in pages[:2]:
+            await page.connect()
+        # Which of them is first to look, nobody knows; a snapshot tells whoever is let in nothing.
+        ends = [asyncio.ensure_future(page.receive_output(timeout=30)) for page in pages[:2]]
+        done, going_on = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert [each.result()["code"] for each in done] == [4429]
+        await pages[2].connect()
+        assert await pages[2].receive_nothing(0.4)
+        (waiting,) = going_on
+        waiting.cancel()
+        for page in (pages[ends.index(waiting)], pages[2]):
+            await page.disconnect()
 
     async def test_who_sends_too_much_is_shown_out(self):
         bob = await sync_to_async(cast.bob)()
         await sync_to_async(limit)(What.MESSAGES, 3)
-        headers = await self.open(bob)
-        page = WebsocketCommunicator(asgi.application, self.place, headers)
-        await page.connect()
-        await page.receive_from(timeout=30)
+        page = await self.let_in(await sync_to_async(self.page_of)(bob))
         for _ in range(4):
             await page.send_to(text_data="{}")
-        closed = await page.receive_output(timeout=30)
-        assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+        assert await self.shown_out(page)
+
+    async def test_it_is_no_use_to_send_from_several_pages(self):
+        bob = await sync_to_async(cast.bob)()
+        await sync_to_async(limit)(What.MESSAGES, 3)
+        first = await self.let_in(await sync_to_async(self.page_of)(bob))
+        second = await self.let_in(await sync_to_async(self.page_of)(bob, await bob.conversations.aget()))
+        for _ in range(3):
+            await first.send_to(text_data="{}")
+        assert await first.receive_nothing(0.2)
+        await second.send_to(text_data="{}")
+        assert await self.shown_out(second)
+        await first.disconnect()
+
+    async def test_messages_from_one_address_are_counted_together_where_that_is_decided(self):
+        bob, alice = await sync_to_async(cast.bob)(), await sync_to_async(cast.alice)()
+        await sync_to_async(limit)(What.MESSAGES, 3, per=Per.ADDRESS)
+        first, second = [await self.let_in(await sync_to_async(self.page_of)(each)) for each in (bob, alice)]
+        for _ in range(3):
+            await first.send_to(text_data="{}")
+        assert await first.receive_nothing(0.2)
+        await second.send_to(text_data="{}")
+        assert await self.shown_out(second)
+        await first.disconnect()
 
 
 class TestTheAdmin:

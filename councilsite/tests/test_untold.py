@@ -249,10 +249,29 @@ class TestOften:
             client.post(reverse("admin:governance_event_verify"))
         assert [each.details["what"] for each in Event.objects.filter(kind="did")] == ["looked through"]
 
-    @pytest.mark.parametrize("what", [What.SOCKETS, What.MESSAGES])
-    def test_what_processes_count_is_not_counted_for_a_group(self, what):
-        with pytest.raises(ValidationError, match="Each process counts"):
-            Limit(what=what, per=Per.GROUP, amount=2, seconds=60 if what == What.MESSAGES else None).clean()
+    @pytest.mark.parametrize(
+        "place",
+        ["recovery-codes/generate/", "totp/activate/", "totp/deactivate/", "webauthn/add/", "webauthn/keys/1/remove/"],
+    )
+    def test_so_have_changes_of_second_factors(self, place):
+        Limit.objects.create(what=What.ACTS, amount=1, seconds=60)
+        limits.forget()
+        bob = cast.bob()
+        browser = signed_in(bob)
+        limits.take(What.ACTS, bob)
+        refused = browser.post(f"/accounts/2fa/{place}")
+        assert (refused.status_code, int(refused["Retry-After"]) > 0) == (429, True)
+        assert "sign-in changed" not in kinds()
+
+    def test_a_second_stop_of_the_same_question_is_none(self, client):
+        bob = cast.bob()
+        conversation = asking.ask(bob, "What now?", cast.council()).conversation
+        client.force_login(bob)
+        answers = [client.post(f"{conversation.get_absolute_url()}stop/") for _ in range(3)]
+        assert [each.status_code for each in answers] == [302] * 3
+        call_command("cancel", str(Deliberation.objects.get().pk))
+        client.post(f"{conversation.get_absolute_url()}delete/")
+        assert kinds().count("stopped") == 1
 
     def test_what_people_do_is_not_counted_for_addresses(self):
         with pytest.raises(ValidationError, match="has signed in"):
