@@ -137,6 +137,18 @@ class TestTheAddress:
         assert words in errors(admin.post(url(Provider, "add"), provider_form(address=address)))
         assert not Provider.objects.exists()
 
+    @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://ollama:11434/v1", "https://10.0.0.5/v1"])
+    def test_one_in_a_private_network_has_to_be_ticked(self, admin, address):
+        response = admin.post(url(Provider, "add"), provider_form(address=address, private_address=None))
+        assert "Tick “is in a private network” if it is meant." in errors(response)
+        assert not Provider.objects.exists()
+        assert admin.post(url(Provider, "add"), provider_form(address=address)).status_code == 302
+
+    def test_the_tick_is_not_taken_away_where_it_is_needed(self, admin, provider):
+        response = save(admin, provider, provider_form(private_address=None))
+        assert "Tick “is in a private network” if it is meant." in errors(response)
+        assert Provider.objects.get().private_address
+
     def test_the_practice_model_needs_none(self, admin):
         assert admin.post(url(Provider, "add"), provider_form(address="", kind="practice")).status_code == 302
 
