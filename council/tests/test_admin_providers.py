@@ -2,9 +2,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 
+from accounts.models import User
 from council.models import LanguageModel, Provider
 from council.tests import rosters
 from council.tests.admin_pages import MARKUP, errors, page, provider_form, run, said, save, url
+from governance.tests.trail import events
 
 pytestmark = pytest.mark.django_db
 
@@ -162,6 +164,18 @@ class TestRefreshing:
         assert done == "Fake lists 3 models. Changed here: Alpha."
         assert gone == "Fake no longer lists fake/omega. Calls to them may fail."
         assert LanguageModel.objects.get(slug="fake-alpha").context == 128_000
+
+    def test_it_is_told_with_what_each_model_was(self, admin, fake):
+        provider = rosters.provider(fake.url)
+        rosters.model(provider, "alpha", context=999)
+        run(admin, Provider, "refresh_models", [provider])
+        (did,) = events("did")
+        assert (did.object_type, did.object_id) == ("council.provider", "fake")
+        assert did.details == {"what": "Refreshed models: fake-alpha"}
+        (changed,) = events("changed")
+        assert (changed.object_type, changed.object_id) == ("council.languagemodel", "fake-alpha")
+        assert changed.details["changes"]["context"] == [999, 128_000]
+        assert did.actor == changed.actor == User.objects.get().actor
 
     def test_it_says_what_is_wrong(self, admin, provider):
         (message,) = said(run(admin, Provider, "refresh_models", [provider]))
