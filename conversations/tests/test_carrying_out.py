@@ -12,7 +12,7 @@ from conversations import asking, deleting, live, results, tasks
 from conversations.tests.worker import carry_out, job, kinds, work
 from council import claiming
 from council.core.values import Mode
-from council.models import Call, Council, Deliberation, LanguageModel
+from council.models import Call, Council, Deliberation, LanguageModel, Provider
 from council.providers import chat
 from council.record import Recorder
 from council.threads import in_thread
@@ -70,6 +70,14 @@ def test_it_shows_a_members_failure_and_goes_on_with_the_others(alice, council, 
     assert "API key" in failed.error
     assert found.reviews.get(seat=1).ballot_state == "abstained"
     assert found.synthesis.outcome == "complete"
+
+
+def test_nothing_goes_into_a_private_network_that_was_not_ticked_for_the_provider(alice, council, provider):
+    Provider.objects.update(private_address=False)
+    found = carry_out(asking.ask(alice, "What now?", council))
+    assert found.status == "failed"
+    assert all("is in a private network" in each.error for each in found.answers.all())
+    assert not provider.requests()
 
 
 def test_what_nobody_has_thought_of_in_one_reply_does_not_end_the_others(alice, council, provider, monkeypatch):

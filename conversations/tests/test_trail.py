@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.urls import reverse
+from django.utils import timezone
 
 from conversations import asking, deleting
 from conversations.tests import links
@@ -107,6 +108,13 @@ def test_deleting_and_its_undoing(client, alice, conversation):
     client.post(reverse("delete", args=[conversation.pk]))
     client.post(reverse("restore", args=[conversation.pk]))
     assert [last(kind).object_id for kind in ("deleted", "restored")] == [str(conversation.pk)] * 2
+
+
+def test_what_is_removed_for_good_is_told_of_nobody(client, alice, conversation):
+    client.post(reverse("delete", args=[conversation.pk]))
+    assert deleting.purge(timezone.now()) == 1
+    (told,) = events("purged")
+    assert (told.actor, told.object_type, told.object_id) == (None, "conversation", str(conversation.pk))
 
 
 def test_a_slot_that_is_tried_again(client, alice, conversation):

@@ -118,6 +118,24 @@ class TestCouncils:
         assert "for 0 of 2" in wrong
         assert "The chairman's model, Gamma (Fake), is not approved or is switched off, or its provider is." in wrong
 
+    @pytest.mark.parametrize("approval", ["proposed", "retired"])
+    def test_nobody_is_seated_who_is_not_approved(self, admin, models, approval):
+        alpha, beta, gamma, delta = models
+        LanguageModel.objects.filter(pk=gamma.pk).update(approval=approval)
+        seats = [("member", alpha), ("member", beta), ("chairman", delta)]
+        refused = f"Gamma (Fake) is {approval}. Have it approved first, in the list of models."
+        assert refused in errors(self.add(admin, *seats, ("member", gamma)))
+        assert refused in errors(self.add(admin, *seats, fallbacks=[("member", gamma)]))
+        assert refused in errors(self.add(admin, *seats, ("member", gamma), enabled=None))
+        assert not Council.objects.exists()
+
+    def test_who_was_retired_since_may_stay(self, admin, council):
+        seats = [(each, each.role, each.language_model) for each in council.seats.order_by("position")]
+        LanguageModel.objects.filter(name="Gamma").update(approval="retired")
+        assert save(admin, council, council_form(council, seats, name="Renamed")).status_code == 302
+        seats[0] = (*seats[0][:2], LanguageModel.objects.get(name="Gamma"))
+        assert "Gamma (Fake) is retired." in errors(save(admin, council, council_form(council, seats)))
+
     def test_one_that_is_switched_off_may_be_incomplete(self, admin, models):
         assert self.add(admin, ("member", models[0]), enabled=None).status_code == 302
         assert not Council.objects.get().enabled

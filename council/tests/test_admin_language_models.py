@@ -2,11 +2,13 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.utils import timezone
 
 from accounts.models import User
 from council.models import Call, LanguageModel, Provider
 from council.tests import rosters
 from council.tests.admin_pages import errors, model_form, page, run, said, save, url
+from governance.tests.trail import last
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +56,22 @@ class TestModels:
         assert "greater than or equal to 1" in errors(
             admin.post(url(LanguageModel, "add"), model_form(provider, **{name: 0}))
         )
+
+    def test_who_approves_by_the_form_is_kept_with_their_note(self, admin, provider):
+        model = rosters.model(provider, approval="proposed")
+        assert save(admin, model, model_form(provider, approval="proposed", context=4096)).status_code == 302
+        model.refresh_from_db()
+        assert (model.context, model.decided, model.decided_by) == (4096, None, None)
+        note = "Tried on Monday; no training on what it is sent."
+        form = model_form(provider, approval="approved", approval_note=note, context=4096)
+        before = timezone.now()
+        assert save(admin, model, form).status_code == 302
+        model.refresh_from_db()
+        assert (model.approval, model.approval_note, model.decided_by) == ("approved", note, User.objects.get())
+        assert model.decided >= before
+        changes = last("changed").details["changes"]
+        assert changes["approval"] == ["proposed", "approved"]
+        assert changes["approval_note"] == ["", note]
 
     def test_what_was_learnt_is_not_for_editing(self, admin, provider):
         model = rosters.model(provider, tokens_per_byte=0.31)

@@ -2,9 +2,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 
+from accounts.models import User
 from council.models import LanguageModel, Provider
 from council.tests import rosters
 from council.tests.admin_pages import MARKUP, errors, page, provider_form, run, said, save, url
+from governance.tests.trail import events
 
 pytestmark = pytest.mark.django_db
 
@@ -137,6 +139,18 @@ class TestTheAddress:
         assert words in errors(admin.post(url(Provider, "add"), provider_form(address=address)))
         assert not Provider.objects.exists()
 
+    @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://ollama:11434/v1", "https://10.0.0.5/v1"])
+    def test_one_in_a_private_network_has_to_be_ticked(self, admin, address):
+        response = admin.post(url(Provider, "add"), provider_form(address=address, private_address=None))
+        assert "Tick “is in a private network” if it is meant." in errors(response)
+        assert not Provider.objects.exists()
+        assert admin.post(url(Provider, "add"), provider_form(address=address)).status_code == 302
+
+    def test_the_tick_is_not_taken_away_where_it_is_needed(self, admin, provider):
+        response = save(admin, provider, provider_form(private_address=None))
+        assert "Tick “is in a private network” if it is meant." in errors(response)
+        assert Provider.objects.get().private_address
+
     def test_the_practice_model_needs_none(self, admin):
         assert admin.post(url(Provider, "add"), provider_form(address="", kind="practice")).status_code == 302
 
@@ -150,6 +164,18 @@ class TestRefreshing:
         assert done == "Fake lists 3 models. Changed here: Alpha."
         assert gone == "Fake no longer lists fake/omega. Calls to them may fail."
         assert LanguageModel.objects.get(slug="fake-alpha").context == 128_000
+
+    def test_it_is_told_with_what_each_model_was(self, admin, fake):
+        provider = rosters.provider(fake.url)
+        rosters.model(provider, "alpha", context=999)
+        run(admin, Provider, "refresh_models", [provider])
+        (did,) = events("did")
+        assert (did.object_type, did.object_id) == ("council.provider", "fake")
+        assert did.details == {"what": "Refreshed models: fake-alpha"}
+        (changed,) = events("changed")
+        assert (changed.object_type, changed.object_id) == ("council.languagemodel", "fake-alpha")
+        assert changed.details["changes"]["context"] == [999, 128_000]
+        assert did.actor == changed.actor == User.objects.get().actor
 
     def test_it_says_what_is_wrong(self, admin, provider):
         (message,) = said(run(admin, Provider, "refresh_models", [provider]))

@@ -185,6 +185,15 @@ def test_an_address_that_leads_nowhere(url):
         refresh(rosters.provider(url))
 
 
+def test_a_list_in_a_private_network_is_asked_for_only_where_that_was_ticked(fake):
+    here = rosters.provider(fake.url, private_address=False)
+    with pytest.raises(NoCatalogue, match="is in a private network"):
+        refresh(here)
+    assert not fake.requests()
+    here.private_address = True
+    assert refresh(here).offered == 3
+
+
 def test_a_key_that_no_header_can_carry():
     with pytest.raises(NoCatalogue, match="holds characters that no key has"):
         refresh(rosters.provider(api_key="sk-“secret”"))

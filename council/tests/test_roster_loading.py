@@ -49,6 +49,15 @@ def test_it_makes_what_the_file_says(load):
     assert "4 new" in said
 
 
+def test_an_address_in_a_private_network_is_taken_where_the_file_says_so(load):
+    load(
+        ROSTER.replace("https://models.acme.example/v1", "http://10.0.0.5/v1", 1).replace(
+            'kind = "compatible"', 'kind = "compatible"\nprivate_address = true'
+        )
+    )
+    assert Provider.objects.get().private_address
+
+
 def test_it_says_what_it_made_and_never_a_key(load):
     said = load(ROSTER)
     assert '+ model big\n    provider: "acme"\n    model_id: "acme/big"' in said

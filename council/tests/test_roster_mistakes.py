@@ -21,6 +21,11 @@ MISTAKES = {
     "too small": ("context = 400_000", "context = 511", "model “big”, context: "),
     "choice": ('kind = "compatible"', 'kind = "other"', "kind: This must be one of openrouter, openai, compatible"),
     "address": ('base_url = "https://models', 'base_url = "ftp://models', "“acme”, base_url: Enter an address"),
+    "private address": (
+        "https://models.acme.example/v1",
+        "http://10.0.0.5/v1",
+        "“acme”, base_url: This is on this machine or in a private network. Say so: private_address = true",
+    ),
     "no address": (
         'base_url = "https://models.acme.example/v1"',
         'base_url = ""',

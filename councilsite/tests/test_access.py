@@ -33,6 +33,7 @@ from conversations.models import Conversation, Share, Turn
 from conversations.tests import cast
 from council.models import Breaker, Call, CallPolicy, Council, Deliberation, LanguageModel, Provider
 from councilsite import asgi
+from councilsite.tests.test_front import assert_strict
 from governance.models import Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -405,6 +406,7 @@ def try_all(world: World, who: str, matrix: dict[str, Methods], readers: set[str
                 if who != "owner" and method == "post":
                     assert rows_of_the_owner(world) == before, (method, place)
                 transaction.set_rollback(True)
+            assert_guarded(response, place)
             if who not in (readers if place in OF_THE_CONVERSATION else {"owner"}):
                 assert QUESTION not in response.content.decode(), place
             if rule is not None:
@@ -413,6 +415,14 @@ def try_all(world: World, who: str, matrix: dict[str, Methods], readers: set[str
             else:
                 assert response.status_code != 200, (method, place)
     assert met == expected
+
+
+def assert_guarded(response, place: str) -> None:
+    """What a browser is told of every page: to load nothing foreign, to guess no type, to tell others no address."""
+    assert "Content-Security-Policy" in response, place
+    assert_strict(response["Content-Security-Policy"])
+    assert response.get("X-Content-Type-Options") == "nosniff", place
+    assert response.get("Referrer-Policy") in {"same-origin", "no-referrer"}, place
 
 
 OF_THE_CONVERSATION = (

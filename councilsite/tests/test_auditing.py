@@ -4,14 +4,15 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import setup
-from accounts.models import User
+from accounts import roles, setup
+from accounts.models import Invitation, User
+from accounts.roles import Role
 from accounts.tests.cast import PASSWORD
 from accounts.tests.cast import bob as member
 from conversations import asking
@@ -103,6 +104,29 @@ class TestTheAdmin:
         chosen = {"action": "deactivate", "_selected_action": [bob.pk]}
         client.post(reverse("admin:accounts_user_changelist"), chosen)
         assert (last("did").details["what"], last("did").object_id) == ("Deactivated", str(bob.actor))
+
+    def test_an_invitation_that_is_withdrawn_is_told_without_its_address(self, client, root):
+        expires = timezone.now() + timedelta(days=7)
+        invitation = Invitation.objects.create(email="ira@example.org", created_by=root, expires=expires)
+        for _ in range(2):  # the second time there is nothing to withdraw
+            chosen = {"action": "withdraw", "_selected_action": [invitation.pk]}
+            client.post(reverse("admin:accounts_invitation_changelist"), chosen)
+        (told,) = events("did")
+        assert (told.actor, told.details) == (root.actor, {"what": "Withdrawn"})
+        assert (told.object_type, told.object_id) == ("accounts.invitation", str(invitation.pk))
+        for each in (invitation.email, invitation.token):
+            assert each not in whole_trail()
+
+    def test_rights_that_a_role_is_given_are_told_with_those_that_it_had(self, client, root):
+        auditors = roles.group(Role.AUDITOR)
+        had = [str(each) for each in auditors.permissions.all()]
+        right = Permission.objects.get(codename="read_others", content_type__app_label="conversations")
+        given = [*auditors.permissions.values_list("pk", flat=True), right.pk]
+        page = reverse("admin:auth_group_change", args=[auditors.pk])
+        assert client.post(page, {"name": auditors.name, "permissions": given}).status_code == 302
+        (told,) = events("changed")
+        assert (told.actor, told.object_type, told.object_id) == (root.actor, "auth.group", str(auditors.pk))
+        assert told.details["changes"] == {"permissions": [sorted(had), sorted([*had, str(right)])]}
 
     def test_settings_of_the_site_are_told(self, client, root):
         client.get(reverse("admin:accounts_sitesettings_changelist"))

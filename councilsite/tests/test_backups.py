@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings as configured
+from django.core.management import call_command
 from django.db import connection, transaction
 
 from conversations import asking
@@ -15,7 +16,9 @@ from conversations.tests import cast, database
 from conversations.tests.database import forget_jobs
 from council.models import Provider
 from councilsite import backups
+from councilsite.tests.processes import Program
 from governance.models import AuditKey
+from governance.tests.trail import last
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -228,6 +231,20 @@ def test_programs_older_than_the_server_are_said_to_be(site, backup, fresh, monk
         backups.back_up(tmp_path / "second", tmp_path, site.environ)
     with pytest.raises(backups.Refused, match=r"PostgreSQL \d+, and psql is here only as version 15"):
         restore(backup, fresh)
+
+
+def test_backing_up_and_restoring_are_told_where_each_was_done(site, tmp_path, fresh, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", site.url)
+    call_command("backup", str(tmp_path / "backup"))
+    made = last("exported")
+    assert (made.actor, made.object_type, made.details["by"]) == (None, "backup", "shell")
+    restoring = Program("manage.py", "restore", str(tmp_path / "backup"), VAR_DIR=str(tmp_path), **fresh.environ)
+    assert restoring.ends() == 0, restoring.said
+    restoring.close()
+    with psycopg.connect(fresh.url) as asked:
+        told = asked.execute("SELECT kind, object_type, details FROM governance_event ORDER BY id DESC").fetchone()
+    assert told[:2] == ("restored", "backup")
+    assert (told[2]["by"], told[2]["replaced"]) == ("shell", False)
 
 
 def test_the_password_of_the_database_is_on_no_command_line():

@@ -2,9 +2,12 @@
 
 import pytest
 from allauth.account.views import LoginView
+from asgiref.sync import sync_to_async
 from channels.testing import HttpCommunicator, WebsocketCommunicator
+from django.conf import settings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from conversations.tests import cast, links
 from councilsite import asgi
 
 PATIENCE = 30  # seconds
@@ -83,27 +86,52 @@ async def test_the_server_is_given_pages_and_errors_alike(monkeypatch):
     assert (await get("/healthz"))["body"] == b"ok\n"
 
 
-@pytest.mark.django_db
-def test_pages_may_load_nothing_foreign_and_nothing_inline(client):
-    policy = client.get("/accounts/login/").headers["Content-Security-Policy"]
+def assert_strict(policy: str) -> None:
+    """The content security policy of the site, whatever page it came with."""
     directives = dict(each.strip().split(" ", 1) for each in policy.split(";"))
-    assert directives["default-src"] == "'none'"
-    assert directives["img-src"] == "'self' data:"
-    assert "unsafe" not in policy
-    del directives["img-src"]
+    closed = ("default-src", "base-uri", "object-src", "frame-ancestors")
+    assert [directives[each] for each in closed] == ["'none'"] * len(closed)
+    assert directives.pop("img-src") == "'self' data:"
     assert set(directives.values()) == {"'self'", "'none'"}
 
 
-def websocket(path: str, origin: str) -> WebsocketCommunicator:
-    return WebsocketCommunicator(asgi.application, path, headers=[(b"origin", origin.encode())])
+@pytest.mark.django_db
+def test_pages_may_load_nothing_foreign_and_nothing_inline(client):
+    assert_strict(client.get("/accounts/login/").headers["Content-Security-Policy"])
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_socket_at_no_address_is_closed():
-    connected, _code = await websocket("/ws/nowhere/", "http://localhost:8000").connect()
+    headers = [(b"origin", b"http://localhost:8000")]
+    connected, _code = await WebsocketCommunicator(asgi.application, "/ws/nowhere/", headers=headers).connect()
     assert not connected
 
 
-async def test_a_socket_from_another_site_is_closed():
-    connected, _code = await websocket("/ws/nowhere/", "http://evil.example").connect()
-    assert not connected
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("origin", "opens"),
+    [
+        ("http://localhost", True),
+        ("http://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+async def test_a_socket_opens_for_a_page_of_this_site_alone_whoever_has_signed_in(origin, opens):
+    """A page of another site has the cookies sent along, too."""
+
+    def signed_in() -> tuple[str, str]:
+        conversation = links.answered(cast.alice(), cast.council())
+        name = settings.SESSION_COOKIE_NAME
+        return conversation.get_absolute_url(), f"{name}={cast.session_of(conversation.owner)}"
+
+    place, cookie = await sync_to_async(signed_in)()
+    headers = [(b"host", b"localhost"), (b"cookie", cookie.encode())]
+    headers += [(b"origin", origin.encode())] if origin else []
+    socket = WebsocketCommunicator(asgi.application, f"/ws{place}?after=0&revision=0", headers=headers)
+    connected, _code = await socket.connect(PATIENCE)
+    assert connected == opens
+    if opens:
+        assert (await socket.receive_output(PATIENCE))["type"] == "websocket.send"
+    await socket.disconnect()

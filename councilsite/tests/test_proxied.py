@@ -199,8 +199,13 @@ def test_from_the_link_to_the_first_answer_through_the_proxy(arranged):
         assert ada.get(site.link).status_code == 200
         made = post(ada, site.link, **FORM)
         assert made.status_code in {200, 302}, made.text
-        cookie = next(each for each in ada.cookies.jar if each.name == "__Host-sessionid")
-        assert cookie.secure
+        cookies = {each.name: each for each in ada.cookies.jar}
+        for name in ("__Host-sessionid", "__Host-csrftoken"):
+            each = cookies[name]
+            assert (each.secure, each.path, each.domain_specified) == (True, "/", False)
+            assert each.has_nonstandard_attr("HttpOnly")
+            assert each.get_nonstandard_attr("SameSite") == "Lax"
+        cookie = cookies["__Host-sessionid"]
         assert "max-age" in ada.get("/accounts/login/").headers["Strict-Transport-Security"]
 
         asked = post(ada, "/", question="What now?", council="test")

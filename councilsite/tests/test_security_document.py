@@ -99,6 +99,15 @@ def test_every_item_of_the_standard_is_answered():
     assert {f"{section}.{item}" for section, items in ITEMS.items() for item in items} == told()
 
 
+def test_each_line_says_what_shows_it_or_why_nothing_has_to():
+    lines = [each for each in TEXT.splitlines() if re.match(r"\| \d+\.\d+\.\d+", each)]
+    assert len(lines) > 100
+    for line in lines:
+        _items, here, shown = line.strip("|").split("|")
+        assert re.search(r"\w", here), line
+        assert re.search(r"\w", shown), line
+
+
 def test_every_test_that_is_named_is_there():
     there = {path.name for path in ROOT.glob("*/tests/test_*.py")}
     named = set(re.findall(r"test_\w+\.py", TEXT))
