@@ -13,8 +13,8 @@ from councilsite.postgres import DATABASE, USER, socket_directory
 # A connection that died without a word is noticed within a minute.
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 PATIENCE = 10  # seconds
-# Threads that keep one each: twelve of pages, six of the worker, one each for drawing, readiness and figures, and the
-# first one of a command.
+# Threads that keep one each: twelve of pages, six of the worker, one each for drawing, readiness, figures and the
+# watchdog, and the first one of a command.
 POOL = {"min_size": 1, "max_size": 24, "timeout": PATIENCE}
 # What is prepared (`governance.rows`) is planned once, and not anew for each value.
 PLANS = "-c plan_cache_mode=force_generic_plan"

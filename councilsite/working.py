@@ -3,21 +3,24 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable
 
 import psycopg
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ProcrastinateException
 
 from conversations import tasks
 from conversations.jobs import GivenJobs
-from conversations.working import HEARTBEAT, STALLED
+from conversations.working import HEARTBEAT, STALLED, worker_alive
+from council.threads import Threads
 from governance.times import hurried
 
 CONCURRENCY = 200  # jobs at a time; they wait for providers, not for the processor
 RETRY = hurried(2.0)  # seconds between two tries to reach a database that has gone
+SILENCE = hurried(60.0)  # seconds without an answer of the database, twice, after which a worker is of no use
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +48,38 @@ def work_alone(concurrency: int, grace: float, ready: Callable[[], None]) -> Non
 
 async def _until_signalled(concurrency: int, grace: float, ready: Callable[[], None]) -> None:
     task = asyncio.create_task(work(concurrency, grace))
+    watching = asyncio.create_task(_watch_the_database())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     ready()
-    await task
+    try:
+        await task
+    finally:
+        watching.cancel()
+
+
+async def _watch_the_database() -> None:
+    """End a process that a half-open connection has made deaf, for whoever keeps it running to start it anew.
+
+    A line that is dead ends with an error, and all goes on. One whose other end still acknowledges and never answers
+    ends with nothing, and a thread that waits for it cannot be called back. Two looks, for a process that was itself
+    frozen may miss one; by a connection of its own, which is there before the line dies.
+    """
+    in_own_thread = Threads(1, "watchdog")
+    missed = 0
+    while missed < 2:
+        await asyncio.sleep(HEARTBEAT)
+        try:
+            async with asyncio.timeout(SILENCE):
+                await in_own_thread(worker_alive)
+        except TimeoutError:
+            missed += 1
+        except (DatabaseError, InterfaceError):
+            missed = 0  # it is away, and says so
+        else:
+            missed = 0
+    logger.critical("The database has not answered for %.0f seconds: this worker ends.", 2 * SILENCE)
+    os._exit(1)
 
 
 async def _work(concurrency: int, grace: float) -> None:

@@ -193,17 +193,18 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(scene, stage):
 
 @pytest.mark.faults
 def test_a_database_that_says_nothing_more_to_one_worker_leaves_the_work_to_the_other(scene):
-    """Half-open: the line is dead and nobody was told. Its connections break in the end, as keep-alives have it."""
+    """Half-open: the line is dead and nobody was told. It ends in the end, and is started anew."""
     scene.slowly(2)
     page = scene.asked()
     wait_until(lambda: len(last(scene, "answering")) == 3)
     mine = worker_of(scene, page)
     mine.database.hole()
     wait_until(lambda: page.deliberation()["attempt"] >= 2, words=scene.site.said)
-    ended = page.ends()
-    mine.database.cut()
-    mine.database.mend()
-    assert ended["status"] == "complete"
+    assert page.ends()["status"] == "complete"
+    mine.ends()
+    assert "this worker ends" in scene.site.said()
+    scene.site.begin()
+    assert scene.asked_of(mine).ends()["status"] == "complete"
 
 
 def test_without_valkey_it_finishes_and_the_page_goes_on_by_looking(scene):
