@@ -9,7 +9,7 @@ from django.core.cache import cache
 from accounts import limits
 from conversations.models import Conversation, Share
 from governance import audit
-from governance.audit import Kind, Thing
+from governance.audit import NOTHING, Kind, Thing
 from governance.rows import Statement
 
 CONVERSATION, LINK = "conversation", "link"
@@ -31,12 +31,14 @@ def told(kind: Kind, user: AbstractBaseUser | AnonymousUser, conversation: Conve
     audit.record(kind, actor_of(user), of(conversation), **details)
 
 
-def refused(user: AbstractBaseUser | AnonymousUser, rule: str, limit: limits.Reached | None, act: str) -> None:
+def refused(
+    user: AbstractBaseUser | AnonymousUser, rule: str, limit: limits.Reached | None, act: str, on: Thing = NOTHING
+) -> None:
     """One of the site's rules has kept somebody from something; limits are counted, for they may be hit at will."""
     if limit:
         audit.count(Kind.REFUSED, Thing("limit", limit.what))
     elif rule:
-        audit.record(Kind.REFUSED, actor_of(user), rule=rule, act=act)
+        audit.record(Kind.REFUSED, actor_of(user), on, rule=rule, act=act)
 
 
 def link(share: Share) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from conversations.models import TITLE_LENGTH, Conversation
 from council import plans
 from council.core.values import Mode
 from council.models import Council
-from governance.audit import Kind
+from governance.audit import NOTHING, Kind
 
 
 @login_required
@@ -116,7 +116,7 @@ def retry(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     try:
         place = retrying.retry(found, request.POST.get("slot", ""), trail.actor_of(request.user))
     except asking.Refused as refused:
-        trail.refused(request.user, refused.rule, refused.limit, "try again")
+        trail.refused(request.user, refused.rule, refused.limit, "try again", trail.of(found))
         if request.htmx:
             told = {"text": str(refused), "tone": "warn"}
             said = trigger_client_event(HttpResponse(status=refused.status), "toast", told)
@@ -206,7 +206,8 @@ def _ask(request: HttpRequest, conversation: Conversation | None) -> HttpRespons
             _request_id(request),
         )
     except asking.Refused as refused:
-        trail.refused(request.user, refused.rule, refused.limit, "ask")
+        on = trail.of(conversation) if conversation else NOTHING
+        trail.refused(request.user, refused.rule, refused.limit, "ask", on)
         if conversation is None:
             response = _ask_page(request, error=str(refused), status=refused.status)
         else:

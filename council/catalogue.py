@@ -9,17 +9,21 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import httpx
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
 from council.core.errors import CouncilError, NotTheProtocol, ProviderError, UnreadableKey
 from council.core.values import clean
 from council.models import LanguageModel, Provider
 from council.providers import chat, connecting, failures
 from council.providers.chat import Endpoint
+from governance import audit
+from governance.audit import Kind, Thing
 
 SECONDS = 30.0
 LIST_BYTES = 20_000_000
@@ -63,10 +67,11 @@ def offered(provider: Provider) -> dict[str, dict[str, Any]]:
         raise NoCatalogue(f"The list of models of {provider.name} cannot be read. {error}") from error
 
 
-def take_over(provider: Provider, offered: dict[str, dict[str, Any]]) -> Refreshed:
+@transaction.atomic
+def take_over(provider: Provider, offered: dict[str, dict[str, Any]], by: UUID | None = None) -> Refreshed:
     """Write what such a list tells of the models that are here; others are not added.
 
-    Names, too, become what the provider tells.
+    Names, too, become what the provider tells. `by`: who has it done, in the audit trail; None is the site.
     """
     updated, missing, changes = [], [], {}
     for model in provider.language_models.all():
@@ -75,11 +80,14 @@ def take_over(provider: Provider, offered: dict[str, dict[str, Any]]) -> Refresh
             missing.append(model.model_id)
             continue
         told = _told(entry)
-        changed = [name for name, value in told.items() if getattr(model, name) != value]
-        if changed:
-            LanguageModel.objects.filter(pk=model.pk).update(**{name: told[name] for name in changed})
-            changes[model.slug] = {name: [getattr(model, name), told[name]] for name in changed}
+        other = [name for name, value in told.items() if getattr(model, name) != value]
+        if other:
+            LanguageModel.objects.filter(pk=model.pk).update(**{name: told[name] for name in other})
+            changes[model.slug] = {name: [getattr(model, name), told[name]] for name in other}
             updated.append(told.get("name", model.name))
+    for slug, changed in changes.items():
+        thing = Thing("council.languagemodel", slug)
+        audit.record(Kind.CHANGED, by, thing, changes=changed, by="the provider's list")
     return Refreshed(tuple(updated), tuple(missing), len(offered), changes)
 
 

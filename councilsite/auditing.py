@@ -71,7 +71,7 @@ def _key(row: Model | None) -> Any:
 
 
 class Audited:
-    """Before an admin's own ways, so that none can be forgotten."""
+    """Before an admin's own ways, so that no form can be forgotten; actions call `log_change`."""
 
     def save_model(self: Any, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         """Keep how it was: with the inline rows, which are saved after it."""

@@ -90,13 +90,15 @@ class EventAdmin(EventsAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
     ) -> tuple[QuerySet[Event], bool]:
-        """A pseudonym is looked up by whose it is."""
+        """A pseudonym is looked up by whose it is; a deliberation has what was done with its conversation, too."""
         term = search_term.strip()
         if not term:
             return queryset, False
         people = User.objects.filter(Q(email__icontains=term) | Q(name__icontains=term)).values("actor")
         actors = [str(each["actor"]) for each in people]
-        return queryset.filter(Q(object_id__in=[term, *actors]) | Q(actor__in=actors)), False
+        asked = Event.objects.filter(kind=Kind.ASKED, object_type="deliberation", object_id=term)
+        things = [term, *actors, *asked.values_list("details__conversation", flat=True)]
+        return queryset.filter(Q(object_id__in=things) | Q(actor__in=actors)), False
 
     def get_urls(self) -> list[URLPattern]:
         """With the two that act on the whole trail."""

@@ -6,8 +6,10 @@ What models write, questions and titles are in `test_every_page_in_browser`.
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db import connection, models
@@ -20,7 +22,7 @@ from conversations.markdown import clean
 from conversations.models import Conversation, Share
 from conversations.tests.injections import INJECTIONS
 from conversations.tests.visitor import Visitor
-from council.models import Breaker, Call, Council, Deliberation, LanguageModel, Seat
+from council.models import Answer, Breaker, Call, Council, Deliberation, LanguageModel, Review, Seat, Synthesis
 from council.models import Provider as ProviderRow
 from governance import audit
 from governance.audit import Kind, Thing
@@ -54,12 +56,16 @@ def planted() -> list[str]:
     fill(User.objects.exclude(name=""), "name")
     fill(Deliberation.objects.all(), "council_name", "reason")
     fill(Call.objects.all(), "error", "model_name", "provider_name", "generation")
+    fill(Answer.objects.all(), "text", "error")
+    fill(Review.objects.all(), "text", "error", "ballot_reason")
+    fill(Synthesis.objects.all(), "text", "error")
+    fill(UserSession.objects.all(), "user_agent")
     fill(Breaker.objects.all(), "error")
     fill(Share.objects.all(), "title")
     fill(Conversation.objects.all(), "title")
     for _ in range(10):
-        Group.objects.create(name=f"{next(fitting[100])} {len(put)}")
-        put.append("")
+        put.append(f"{next(fitting[100])} {len(put)}")
+        Group.objects.create(name=put[-1])
     for text in TEXTS:
         audit.record(Kind.CHANGED, None, Thing("council", text[:60]), changes={text: [text, None]})
     return [*put, *TEXTS]
@@ -99,16 +105,28 @@ def test_nothing_that_somebody_typed_runs_on_any_page(root):
     assert len(set(planted())) >= 40
     conversation = Conversation.objects.get(owner=root.user)
     share = Share.objects.get(conversation=conversation)
-    places = ["/", conversation.get_absolute_url(), "/settings/", "/settings/links/", "/admin/"]
+    places = [
+        "/",
+        conversation.get_absolute_url(),
+        "/settings/",
+        "/settings/links/",
+        "/admin/",
+        reverse("usersessions_list"),
+    ]
     places += [reverse("shared", args=[sharing.token_of(share)]), reverse("share", args=[conversation.pk])]
     for model in administered():
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         places.append(reverse(f"{name}_changelist"))
         if row := model._default_manager.order_by("-pk").first():
             try:
-                places.append(reverse(f"{name}_change", args=[row.pk]))
+                places += [reverse(f"{name}_{each}", args=[row.pk]) for each in ("change", "history")]
             except NoReverseMatch:
                 continue
+    places += [
+        f"{place}?q={quote(text)}" for place in ("/", reverse("admin:auth_group_changelist")) for text in TEXTS[:5]
+    ]
+    group = Group.objects.order_by("pk").last()
+    places.append(reverse("admin:auth_group_delete", args=[group.pk]))
     page = root.page
     for place in places:
         answer = page.goto(place)

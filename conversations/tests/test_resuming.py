@@ -8,6 +8,7 @@ from django.utils.html import strip_tags
 from conversations import asking, results, retrying, tasks
 from conversations.models import Conversation
 from conversations.tests.worker import carry_out, job, work
+from conversations.working import STALLED
 from council import claiming, measuring, plans, record
 from council.call_rows import NewCall
 from council.core import values
@@ -15,6 +16,7 @@ from council.core.events import AnswerFinished, StageStarted, StandInAsked
 from council.core.values import Outcome, Reply, Slot, Stage
 from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
+from governance.times import hurried
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -241,6 +243,15 @@ def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provid
     for _ in range(claiming.ATTEMPTS):
         handed_over()
     assert carry_out(turn).status == "complete"
+
+
+def test_a_worker_that_was_lost_is_seen_within_a_minute():
+    """It counts as dead after STALLED; the next look but one begins anew what it left."""
+    assert hurried(60.0) >= STALLED + 2 * tasks.LOOK_FOR_STALLED
+
+
+def test_who_stops_it_is_heard_within_half_a_second():
+    assert tasks.LOOK_FOR_CANCELS <= 0.5
 
 
 def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provider):

@@ -18,8 +18,9 @@ class CallPolicyAdmin(OneRow):
                 "fields": ("attempts", "longest_wait_seconds", "repeat_after_timeout", "connect_seconds"),
                 "description": gettext_lazy(
                     "These hold for every call to every provider, from the next call on. How long a model may think "
-                    "and write is set with each model, under Patience. Once a part of an answer has come, a call is "
-                    "never repeated: what came is kept and marked as cut off."
+                    "and write is set with each model, under Patience; how long a stage may take, and which models "
+                    "stand in, with each council; how many calls go out at a time, with each provider. Once a part of "
+                    "an answer has come, a call is never repeated: what came is kept and marked as cut off."
                 ),
             },
         ),

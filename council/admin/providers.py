@@ -17,8 +17,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from council import catalogue, rules
 from council.admin.parts import SlugOnce
 from council.models import LanguageModel, Provider
-from governance import audit
-from governance.audit import Kind, Thing
 
 
 class ProviderForm(forms.ModelForm):
@@ -179,11 +177,8 @@ class ProviderAdmin(SlugOnce):
                 self.message_user(request, str(error), messages.ERROR)
                 continue
             with transaction.atomic():
-                done = catalogue.take_over(provider, offered)
+                done = catalogue.take_over(provider, offered, request.user.actor)
                 self.log_change(request, provider, _("Refreshed models: %s") % (", ".join(done.changes) or "-"))
-                for slug, changes in done.changes.items():
-                    thing = Thing("council.languagemodel", slug)
-                    audit.record(Kind.CHANGED, request.user.actor, thing, changes=changes, by="the provider's list")
             said = ngettext("%(name)s lists %(n)s model.", "%(name)s lists %(n)s models.", done.offered) % {
                 "name": provider.name,
                 "n": f"{done.offered:,}",

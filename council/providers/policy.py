@@ -1,6 +1,7 @@
-"""The rules for calls, as plain values: how often, how long, and when a model is left alone. One place for all of them.
+"""The rules for calls that hold for all of them, as plain values: how often, how long, and when a model is left alone.
 
-How long a model may think and write is its own (`LanguageModel`), how long a stage may take its council's.
+How long a model may think and write is its own (`LanguageModel`); how long a stage may take, who stands in and how many
+are enough its council's; how many calls go out at a time its provider's.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ from council import defaults, plans
 from council.models import Council, LanguageModel, Provider
 from council.providers import addresses
 from council.tests import rosters
+from governance.models import Event
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +45,8 @@ def test_with_a_key_there_is_the_frontier_council_too_and_before_it(keyed):
 def test_figures_are_refreshed_where_the_provider_can_be_reached(keyed):
     defaults.ensure_council(practice=False)
     assert LanguageModel.objects.get(slug="gpt-5-1").context == 410_000
+    event = Event.objects.get(kind="changed", object_id="gpt-5-1")
+    assert (event.details["changes"]["context"], event.actor) == ([400_000, 410_000], None)
 
 
 def test_and_stay_as_they_are_where_it_cannot(keyed, monkeypatch, caplog):

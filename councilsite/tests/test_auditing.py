@@ -222,7 +222,8 @@ class TestTheExplorer:
         said = client.get(reverse("admin:council_deliberation_change", args=[turn.deliberation_id])).content.decode()
         place = f"{reverse('admin:governance_event_changelist')}?q={turn.deliberation_id}"
         assert place in said
-        assert [each.kind for each in client.get(place).context["cl"].result_list] == ["asked"]
+        audit.record(audit.Kind.EXPORTED, root.actor, audit.Thing("conversation", turn.conversation_id))
+        assert [each.kind for each in client.get(place).context["cl"].result_list] == ["exported", "asked"]
 
     def test_it_is_narrowed_by_what_was_done(self, client, page):
         kinds = {each.kind for each in client.get(page, {"kind": "changed"}).context["cl"].result_list}

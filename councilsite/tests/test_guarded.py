@@ -76,6 +76,7 @@ class TestWhatIsNotInUse:
         client.force_login(bob)
         refused = client.post(f"{conversation.get_absolute_url()}retry/", {"slot": "answering:0"})
         assert "You may not ask this council any more." in refused.content.decode()
+        assert Event.objects.get(kind="refused").object_id == str(conversation.pk)
 
     def test_what_is_behind_an_approved_model_is_not_exchanged_unseen(self, client):
         cast.council()

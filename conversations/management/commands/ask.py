@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from conversations import asking, deleting, results
+from conversations import asking, deleting, results, trail
 from conversations.asking import Refused
 from conversations.working import worker_alive
 from council.core.aliases import letter
@@ -68,6 +68,7 @@ class Command(BaseCommand):
                 )
             turn = asking.ask(user, question, council, mode, by="shell")
         except Refused as refused:
+            trail.refused(user, refused.rule, refused.limit, "ask by the shell")
             raise CommandError(str(refused), returncode=USAGE) from refused
         with _worker() if options["here"] else contextlib.nullcontext() as worker:
             deliberation = self._follow(turn.deliberation, worker)
