@@ -7,6 +7,7 @@ from django.utils.html import strip_tags
 
 from conversations import asking, results, retrying, tasks
 from conversations.models import Conversation
+from conversations.tests import links
 from conversations.tests.worker import carry_out, job, work
 from conversations.working import STALLED
 from council import claiming, measuring, plans, record
@@ -14,7 +15,7 @@ from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted, StandInAsked
 from council.core.values import Outcome, Reply, Slot, Stage
-from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel
+from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel, Synthesis
 from council.models import Provider as ProviderRow
 from governance.times import hurried
 
@@ -274,6 +275,17 @@ def test_an_attempt_that_failed_is_written_before_the_next_one_waits(turn, provi
     first, second = Call.objects.filter(purpose="answer", seat=1)
     assert second.queued == first.ended
     assert (second.sent - second.queued).total_seconds() > 1.9
+
+
+@pytest.mark.parametrize("written", ["", "Half of it"])
+def test_one_that_failed_says_why_whatever_the_chairman_had_written(alice, client, council, written):
+    turn = links.answered(alice, council).turns.get()
+    Synthesis.objects.update(outcome="cancelled", text=written, error="Stopped before its end.")
+    Deliberation.objects.update(status="failed", reason="It was begun three times.", revision=20, layout=20)
+    page = text_of(client, turn)
+    assert "It was begun three times." in page
+    assert (written or "Somebody's own.") in page
+    assert "Each member's reason is below." not in page
 
 
 def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more(turn):

@@ -115,7 +115,7 @@ def test_a_worker_killed_again_and_again_ends_as_failed_with_all_that_came(scene
         scene.fresh()
     ended = page.ends()
     assert ended["status"] == "failed"
-    assert page.shows("three times")
+    assert page.shows("three times"), ended["reason"]
     for table in ("answer", "review"):
         kept = scene.site.rows(f"SELECT outcome FROM council_{table} WHERE deliberation_id = %s", ended["id"])
         assert [each["outcome"] for each in kept] == ["complete"] * 3
