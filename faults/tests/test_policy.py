@@ -414,6 +414,34 @@ def test_a_double_click_on_retry_tries_once(scene):
     assert len(asked(scene)) == before + 1
 
 
+# Deadlines of what never ceases to write
+
+
+@pytest.mark.faults
+def test_a_call_that_goes_on_and_on_is_cut_off_at_its_deadline(scene):
+    scene.slowly(0.5)
+    scene.site.deadlines(call_seconds=3)
+    scene.provider.script({"kind": "answer", "model": "m0"}, tokens=4000, tokens_per_second=20, times=1)
+    page = scene.asked()
+    assert page.ends()["status"] in {"complete", "partial"}
+    (long,) = [each for each in of_slots(page, "answer") if each["seat"] == 0]
+    assert (long["outcome"], bool(long["text"])) == ("truncated", True)
+    assert "after 3 seconds" in long["error"]
+
+
+@pytest.mark.faults
+def test_a_stage_that_goes_on_and_on_goes_on_without_whom_it_waits_for(scene):
+    scene.slowly(0.5)
+    scene.site.deadlines(**LONG)
+    council(scene, stage_seconds=4)
+    scene.provider.script({"kind": "answer", "model": "m0"}, tokens=4000, tokens_per_second=20, times=1)
+    page = scene.asked()
+    assert page.ends()["status"] in {"complete", "partial"}
+    (long,) = [each for each in of_slots(page, "answer") if each["seat"] == 0]
+    assert (long["outcome"], bool(long["text"])) == ("truncated", True)
+    assert "The stage took 4 seconds" in long["error"]
+
+
 # Stop
 
 
@@ -459,3 +487,15 @@ def test_stop_ends_every_call_of_a_deliberation_and_nothing_else(scene, stage, s
     assert other.ends()["status"] == "complete"
     assert "cancelled" not in {each["outcome"] for each in written(other)[1]}
     assert [written(page), len(asked(scene, about=question))] == [before, times]
+
+
+@pytest.mark.faults
+def test_stop_ends_the_call_of_a_title_too(scene):
+    scene.site.deadlines(**LONG)
+    scene.provider.script({"kind": "answer"}, fault="hang", n=8)
+    scene.provider.script({"kind": "title"}, fault="hang", n=1)
+    page = scene.asked()
+    wait_until(lambda: any(each["first_byte_ns"] for each in asked(scene, "title")))
+    stop_on_the_page(scene, page)
+    assert page.ends()["status"] == "cancelled"
+    wait_until(lambda: all(each["disconnected"] for each in asked(scene, "title")))
