@@ -401,7 +401,7 @@ class TestDeadlines:
 
     async def test_what_was_sent_and_stays_silent_is_repeated_once_and_that_is_said(self, fake, hasty):
         fake.script(fault="no_headers")
-        _attempt, observer = await call(fake.url, deadlines=Deadlines(10, 10, 0.1))
+        _attempt, observer = await call(fake.url, deadlines=Deadlines(10, 10, 0.5))
         first, second = observer.attempts
         assert {each.outcome for each in observer.attempts} == {Outcome.TIMED_OUT}
         assert "Whether the provider carried it out, and bills it, is not known. It was asked once more." in first.error
@@ -418,12 +418,12 @@ class TestDeadlines:
         fake.script(fault="no_headers")
         observer = Observer()
         observer.policy = Policy(repeats=0)
-        await call(fake.url, deadlines=Deadlines(0.1, 10, 10), observer=observer)
+        await call(fake.url, deadlines=Deadlines(0.5, 10, 10), observer=observer)
         assert len(fake.requests()) == 1
 
     async def test_it_is_not_repeated_where_an_earlier_one_was_lost_already(self, fake, hasty):
         fake.script(fault="no_headers")
-        await call(fake.url, deadlines=Deadlines(0.1, 10, 10), repeats=0)
+        await call(fake.url, deadlines=Deadlines(0.5, 10, 10), repeats=0)
         assert len(fake.requests()) == 1
 
     async def test_what_fell_silent_after_a_word_is_not_repeated(self, fake, hasty):
