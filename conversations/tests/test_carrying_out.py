@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from conversations import asking, deleting, live, results, tasks
+from conversations.management.commands import ask
 from conversations.tests.worker import carry_out, job, kinds, work
 from council import claiming
 from council.core.values import Mode
@@ -249,3 +251,17 @@ def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council
     monkeypatch.setattr(live, "CHECKPOINT", 0.1)
     provider.configure(tokens=20, tokens_per_second=60)
     assert carry_out(asking.ask(alice, "What now?", council)).status == "complete"
+
+
+def test_ctrl_c_in_the_middle_of_a_statement_stops_what_the_shell_asked_all_the_same(alice, council, monkeypatch):
+    def interrupted(_seconds):
+        if not Deliberation.objects.filter(cancel_requested=True).update(status="cancelled"):
+            connection.connection.pgconn.send_query(b"SELECT 1")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ask, "worker_alive", lambda: True)
+    monkeypatch.setattr(ask.time, "sleep", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        call_command("ask", "What now?", "--council", council.slug, "--user", alice.email)
+    assert ended.value.code == 1
+    assert Deliberation.objects.get().cancel_requested

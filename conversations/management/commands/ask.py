@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from accounts.models import User
 from conversations import asking, deleting, results, trail
@@ -116,6 +117,7 @@ class Command(BaseCommand):
             except KeyboardInterrupt:
                 if deliberation.cancel_requested:
                     raise
+                connection.close()  # it may have been in the middle of a statement
                 deleting.cancel_one(deliberation.pk, where="shell")
                 self._say(told, "Stopping …")
 
