@@ -68,13 +68,6 @@ class TestWhoseItIs:
         assert [counts(What.ASKS, each, times=2) for each in (alice, bob)] == [2, 1]
         assert counts(What.ASKS, carol) == 10
 
-    def test_each_of_a_group(self):
-        group = Group.objects.create(name="Trainees")
-        limit(What.ASKS, 1, group=group)
-        alice, bob = cast.alice(), cast.bob()
-        alice.groups.add(group)
-        assert [counts(What.ASKS, each) for each in (alice, bob)] == [1, 10]
-
     def test_each_address(self):
         limit(What.LINKS, 2, per=Per.ADDRESS)
         found = [counts(What.LINKS, None, address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")]
