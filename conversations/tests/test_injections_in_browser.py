@@ -72,8 +72,9 @@ def planted() -> list[str]:
     fill(Breaker.objects.all(), "error")
     fill(Share.objects.all(), "title")
     fill(Conversation.objects.all(), "title")
-    fill(SiteSettings.objects.all(), "domains")
-    fill(Verification.objects.all(), "wrong")
+    # Where there is one row, it has all of them.
+    SiteSettings.objects.update(domains="\n".join(TEXTS))
+    Verification.objects.update(wrong=" ".join(TEXTS))
     for row in Deliberation.objects.all():
         named = [*row.plan["models"], *row.plan["members"], row.plan["chairman"]]
         for each in named:
@@ -82,8 +83,7 @@ def planted() -> list[str]:
         row.save(update_fields=["plan"])
         put += [each["name"] for each in named]
     for key in Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN):
-        put.append(next(turn))
-        key.wrap().name = put[-1]
+        key.wrap().name = " ".join(TEXTS)
         key.save()
     for _ in range(10):
         put.append(f"{next(fitting[100])} {len(put)}")
