@@ -6,6 +6,7 @@ from allauth.account import forms as allauth_forms
 from allauth.account.adapter import get_adapter
 from allauth.mfa.adapter import get_adapter as get_factors_adapter
 from allauth.mfa.base import forms as factor_forms
+from allauth.mfa.webauthn import forms as key_forms
 from django import forms
 from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.forms import SetPasswordForm as DjangoSetPasswordForm
@@ -14,6 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from accounts import factors, signing_up
 from accounts.models import SiteSettings, User
@@ -175,3 +177,54 @@ class FactorForm(_Once, factor_forms.AuthenticateForm):
 
 class FactorAgainForm(_Once, factor_forms.ReauthenticateForm):
     """A code, to go on with something sensitive."""
+
+
+class _PasskeyField(forms.JSONField):
+    """What a browser says of a passkey. Anything may come in its place, and allauth expects that of some of it only."""
+
+    def __init__(self, kind: type[AuthenticationResponse | RegistrationResponse]) -> None:
+        super().__init__(widget=forms.HiddenInput)
+        self.kind = kind
+
+    def clean(self, value: Any) -> Any:
+        """Raises ValidationError for what cannot be read."""
+        said = super().clean(value)
+        try:
+            self.kind.from_dict(said)
+        except Exception as error:  # whatever its parsers stumble over, these bytes came from outside
+            raise get_factors_adapter().validation_error("incorrect_code") from error
+        return said
+
+
+class _Passkey(forms.Form):
+    """Before a form that takes a passkey: it speaks of passkeys where it refuses one, not of codes."""
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """In these words, not in allauth's."""
+        if getattr(error, "code", None) == "incorrect_code":
+            error = ValidationError(_("This passkey was not accepted. Try again, or another way."), "incorrect_code")
+        super().add_error(field, error)
+
+
+class PasskeyForm(_Passkey, key_forms.AuthenticateWebAuthnForm):
+    """A passkey as the second factor."""
+
+    credential = _PasskeyField(AuthenticationResponse)
+
+
+class PasskeyAloneForm(_Passkey, key_forms.LoginWebAuthnForm):
+    """A passkey, to sign in without a password."""
+
+    credential = _PasskeyField(AuthenticationResponse)
+
+
+class PasskeyAgainForm(_Passkey, key_forms.ReauthenticateWebAuthnForm):
+    """A passkey, to go on with something sensitive."""
+
+    credential = _PasskeyField(AuthenticationResponse)
+
+
+class NewPasskeyForm(_Passkey, key_forms.AddWebAuthnForm):
+    """A new one."""
+
+    credential = _PasskeyField(RegistrationResponse)

@@ -146,7 +146,14 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "LLM Council"
 MFA_ADAPTER = "accounts.factors.FactorsAdapter"
-MFA_FORMS = {"authenticate": "accounts.forms.FactorForm", "reauthenticate": "accounts.forms.FactorAgainForm"}
+MFA_FORMS = {
+    "authenticate": "accounts.forms.FactorForm",
+    "reauthenticate": "accounts.forms.FactorAgainForm",
+    "authenticate_webauthn": "accounts.forms.PasskeyForm",
+    "login_webauthn": "accounts.forms.PasskeyAloneForm",
+    "reauthenticate_webauthn": "accounts.forms.PasskeyAgainForm",
+    "add_webauthn": "accounts.forms.NewPasskeyForm",
+}
 USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
 USERSESSIONS_TRACK_ACTIVITY = False
 
