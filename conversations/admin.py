@@ -25,10 +25,10 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts import roles
 from accounts.admin import people, site_settings
+from accounts.admin.read_only import ReadOnly
 from accounts.models import SiteSettings, User
 from conversations import deleting, presenting, reading, sharing, trail, viewers
 from conversations.models import Conversation, Share
-from council.admin.parts import ReadOnly
 from governance.audit import Kind
 
 STATES = {"open": gettext_lazy("open"), "expired": gettext_lazy("expired"), "revoked": gettext_lazy("revoked")}

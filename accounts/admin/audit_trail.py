@@ -4,7 +4,7 @@
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -20,16 +20,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from accounts import limits
+from accounts.admin.read_only import ReadOnly
 from accounts.models import User
 from accounts.refusing import too_often
 from governance import audit, chain
 from governance.audit import Kind, Thing
 from governance.models import Event, Verification
-
-if TYPE_CHECKING:
-    EventsAdmin = admin.ModelAdmin[Event]
-else:
-    EventsAdmin = admin.ModelAdmin
 
 ONCE_IN = timedelta(minutes=1)
 """A look through a long trail takes about that long."""
@@ -53,7 +49,7 @@ class KindFilter(admin.SimpleListFilter):
 
 
 @admin.register(Event)
-class EventAdmin(EventsAdmin):
+class EventAdmin(ReadOnly):
     """Events, the newest first. Searched by a person's address or name, or by the id of a thing."""
 
     list_display = ("at", "who", "kind", "thing", "summary")
@@ -65,27 +61,12 @@ class EventAdmin(EventsAdmin):
     fields = ("id", "at", "who", "kind", "thing", "all_details", "fingerprint")
     actions = ("export",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """The site writes it."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        """Nobody may."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        """Nobody can."""
-        return False
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         """With the address of who is known still."""
         person = User.objects.filter(actor=OuterRef("actor"))
         about = User.objects.annotate(key=Cast("actor", CharField())).filter(key=OuterRef("object_id"))
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(person=Subquery(person.values("email")[:1]), about=Subquery(about.values("email")[:1]))
-        )
+        events: QuerySet[Event] = super().get_queryset(request)
+        return events.annotate(person=Subquery(person.values("email")[:1]), about=Subquery(about.values("email")[:1]))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str

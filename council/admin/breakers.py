@@ -6,8 +6,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
+from accounts.admin.read_only import ReadOnly
 from council import breakers
-from council.admin.parts import ReadOnly, WordsOfProviders
+from council.admin.parts import WordsOfProviders
 from council.models import Breaker
 
 

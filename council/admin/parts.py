@@ -47,22 +47,6 @@ class WordsOfProviders(admin.ModelAdmin):
         return [each for each in names if each not in self.words or self._with_words(request)]
 
 
-class ReadOnly(admin.ModelAdmin):
-    """Rows that only the council itself writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody changes one here."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody deletes one here: conversations go with all that is theirs."""
-        return False
-
-
 def dollars(micro: int | None) -> str | None:
     """Micro-dollars as people write them: $1.25, $0.0375."""
     return None if micro is None else f"${Decimal(micro) / 10**6:,f}"

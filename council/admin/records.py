@@ -13,7 +13,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from council.admin.parts import ReadOnly, WordsOfProviders, dollars
+from accounts.admin.read_only import ReadOnly
+from council.admin.parts import WordsOfProviders, dollars
 from council.models import Call, Deliberation, LanguageModel
 
 NONE = "-"
