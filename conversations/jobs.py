@@ -177,6 +177,16 @@ class GivenJobs(JobManager):
             await self.retry_job(self._given.popleft())
         await super().unregister_worker(worker_id)
 
+    async def show_life(self, interval: float) -> None:
+        """Give a sign of life every `interval` seconds, until cancelled: the library's own signs end with its worker's
+        fetching, while its jobs have time left to end, and another worker would take them for lost.
+        """
+        while True:
+            await asyncio.sleep(interval)
+            if self.worker_id is not None:
+                with contextlib.suppress(ConnectorException):  # the database is away, and others say so
+                    await self.update_heartbeat(self.worker_id)
+
     @property
     def free(self) -> bool:
         """Whether another job would soon find its place here."""

@@ -87,7 +87,8 @@ async def _work(concurrency: int, grace: float) -> None:
     # connector away where both run in one process, and a job must be deferred inside the transaction of its rows.
     connector = app.connector.get_worker_connector()
     worker_app = app.with_connector(connector)
-    worker_app.job_manager = GivenJobs(connector, tasks.begin)
+    worker_app.job_manager = given = GivenJobs(connector, tasks.begin)
+    alive = asyncio.create_task(given.show_life(HEARTBEAT))
     try:
         await worker_app.open_async()
         await worker_app.run_worker_async(
@@ -101,5 +102,6 @@ async def _work(concurrency: int, grace: float) -> None:
             delete_jobs="successful",
         )
     finally:
+        alive.cancel()
         # Also after an `open_async` that was cut short, which leaves a pool that nothing ends.
         await connector.close_async()

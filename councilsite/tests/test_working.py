@@ -3,10 +3,13 @@ import contextlib
 
 import psycopg
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from procrastinate.contrib.django.models import ProcrastinateWorker
 from procrastinate.exceptions import ConnectorException
 
+from bench.provider import Provider
+from conversations import asking, jobs
+from conversations.tests import cast
 from councilsite import working
 
 PATIENCE = 10
@@ -55,3 +58,38 @@ async def test_a_worker_that_lost_the_database_or_stopped_by_itself_begins_again
     worker.cancel()
     await asyncio.wait([worker])
     assert begun == [(7, 0.1)] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_is_told_to_go_gives_signs_of_life_until_its_jobs_have_ended(monkeypatch):
+    monkeypatch.setattr(working, "HEARTBEAT", 0.1)
+
+    def last_sign():
+        return ProcrastinateWorker.objects.order_by("pk").last().last_heartbeat
+
+    def ask(url: str) -> None:
+        asking.ask(cast.alice(), "What now?", cast.council(url))
+
+    async def told_to_go() -> None:
+        worker = asyncio.create_task(working.work(5, 60))
+        try:
+            while not (mine := jobs.here()):
+                await asyncio.sleep(0.01)
+            await sync_to_async(ask)(provider.url)
+            while mine._given or not provider.requests():  # what it has not taken up yet it hands back
+                await asyncio.sleep(0.01)
+            worker.cancel()
+            while jobs.here():
+                await asyncio.sleep(0.01)
+            before = await sync_to_async(last_sign)()
+            async with asyncio.timeout(PATIENCE):
+                while await sync_to_async(last_sign)() == before:
+                    await asyncio.sleep(0.05)
+            assert not worker.done()
+        finally:
+            worker.cancel()
+            worker.cancel()
+            await asyncio.wait([worker])
+
+    with Provider(tokens=2000, tokens_per_second=20) as provider:
+        async_to_sync(told_to_go)()
