@@ -12,7 +12,7 @@ from django.db.models import Model
 
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
-from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat
+from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat, known_fields
 from council.models import Council, Deliberation, Fallback, LanguageModel, Provider
 from council.models import Seat as SeatRow
 from governance import rows
@@ -50,7 +50,10 @@ class NotReady(CouncilError):
 
 
 class ModelSnapshot(NamedTuple):
-    """What a call needs to know of a model. The provider's address and key are looked up when the call is made."""
+    """What a call needs to know of a model. The provider's address and key are looked up when the call is made.
+
+    Whatever comes to it later needs a default: plans that were stored before it have none.
+    """
 
     pk: int
     provider: int
@@ -188,7 +191,11 @@ def new_deliberation(
 
 def model_of(stored: dict[str, Any], seat: int) -> ModelSnapshot:
     """The snapshot of a seat's model in a stored plan; the chairman's is the last."""
-    return ModelSnapshot(**stored["models"][seat])
+    return _snapshot_in(stored["models"][seat])
+
+
+def _snapshot_in(stored: dict[str, Any]) -> ModelSnapshot:
+    return ModelSnapshot(**known_fields(ModelSnapshot, stored))
 
 
 def stand_ins(stored: dict[str, Any], seat: Seat) -> Iterator[StandIn]:
@@ -197,7 +204,7 @@ def stand_ins(stored: dict[str, Any], seat: Seat) -> Iterator[StandIn]:
     own = model_of(stored, seat.index).pk
     for index, each in enumerate(stored.get("fallbacks", ())):
         if each["role"] == role and each["model"]["pk"] != own:
-            yield StandIn(index, ModelSnapshot(**each["model"]), replace(seat, **each["fit"]))
+            yield StandIn(index, _snapshot_in(each["model"]), replace(seat, **known_fields(Seat, each["fit"])))
 
 
 def stand_in_of(stored: dict[str, Any], index: int | None) -> dict[str, Any] | None:

@@ -116,9 +116,16 @@ class ReviewOrder:
     labels: tuple[str, ...]
 
 
+def known_fields(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What was stored for a value of this kind, without what a later release stored with it.
+
+    That release may run beside this one, or be taken back.
+    """
+    return {name: value for name, value in stored.items() if name in kind.__match_args__}
+
+
 def _known(kind: type[T], stored: Mapping[str, Any]) -> T:
-    """A value without what a later release stored with it: that one may run beside this one, or be taken back."""
-    return kind(**{name: value for name, value in stored.items() if name in kind.__match_args__})  # type: ignore[attr-defined]  # a dataclass
+    return kind(**known_fields(kind, stored))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from accounts.models import User
 from council import plans
 from council.core.values import CHAIRMAN, Exchange, Mode, Plan
-from council.models import Council, Deliberation, Seat
+from council.models import Council, Deliberation, LanguageModel, Seat
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -39,11 +39,16 @@ def test_members_sit_in_their_order_and_the_chairman_apart(council):
 
 
 def test_what_a_later_release_has_stored_with_a_plan_is_passed_over(council):
+    council.fallbacks.create(role="member", position=0, language_model=LanguageModel.objects.get(name="Delta"))
     stored = new(council, "Why?", [Exchange("Before?", "Yes.")]).plan
     plan = Plan.from_json(stored)
-    for each in (stored, stored["chairman"], *stored["members"], *stored["history"]):
+    read = [plans.model_of(stored, 0), *plans.stand_ins(stored, plan.members[0])]
+    assert len(read) == 2
+    parts = [stored["chairman"], *stored["members"], *stored["history"], *stored["models"]]
+    for each in (stored, *parts, *(each[part] for each in stored["fallbacks"] for part in ("model", "fit"))):
         each["later"] = 1
     assert Plan.from_json(stored) == plan
+    assert [plans.model_of(stored, 0), *plans.stand_ins(stored, plan.members[0])] == read
 
 
 def test_a_plan_has_all_that_is_needed_later(council):

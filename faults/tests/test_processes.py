@@ -130,8 +130,8 @@ def test_what_the_next_release_has_planned_this_one_can_carry_out_and_show(scene
     person = scene.someone()
     place = person.ask()
     scene.site.execute(
-        "UPDATE council_deliberation SET plan = jsonb_set(jsonb_set(plan, '{members,0,later}', '1'), '{later}', '2')"
-        " WHERE status = 'queued'"
+        "UPDATE council_deliberation SET plan = jsonb_set(jsonb_set(jsonb_set(plan,"
+        " '{members,0,later}', '1'), '{models,0,later}', '2'), '{later}', '3') WHERE status = 'queued'"
     )
     for each in scene.site.workers:
         each.wake()
