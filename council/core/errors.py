@@ -119,6 +119,12 @@ class ServerFailed(ProviderError):
     retry = fault = True
 
 
+class TimedOutThere(ServerFailed):
+    """The provider, or a gateway before it, gave up waiting. The model may have been at it, and its work be billed."""
+
+    unknown = True
+
+
 class NotTheProtocol(ProviderError):
     """What came back is not the OpenAI-compatible protocol. Check the provider's base address."""
 

@@ -11,6 +11,8 @@ from council.core import errors
 from council.core.values import clean
 
 ERROR_BYTES = 20_000
+GAVE_UP_WAITING = {408, 504, 522, 524}
+"""A timeout that somebody else noticed: a provider, a gateway, Cloudflare. It leaves as much open as one of our own."""
 
 
 async def read(response: httpx.Response, *, with_schema: bool = False) -> errors.ProviderError:
@@ -49,7 +51,9 @@ def _meaning(response: httpx.Response, body: bytes, *, with_schema: bool) -> err
             return errors.NoCredit(f"The account behind the API key has no credit left.{told}")
         case 404:
             return errors.NotFound(f"The provider does not know this model or this address.{told}")
-        case 408 | 409 | 425:
+        case status if status in GAVE_UP_WAITING:
+            return errors.TimedOutThere(f"The provider gave up waiting (HTTP {status}).{told}")
+        case 409 | 425:
             return errors.ServerFailed(f"The provider asks to try again (HTTP {response.status_code}).{told}")
         case 429:
             return errors.RateLimited(f"The provider is asked too often just now.{told}")
@@ -74,7 +78,8 @@ def in_stream(error: object) -> errors.ProviderError:
     code = error.get("code") if isinstance(error, dict) else None
     if str(code) in {"429", "rate_limit_exceeded"}:
         return errors.RateLimited(f"The provider is asked too often just now. It says: {said}")
-    return errors.ServerFailed(f"The provider reported an error. It says: {said}" if said else "")
+    kind = errors.TimedOutThere if str(code) in {str(each) for each in GAVE_UP_WAITING} else errors.ServerFailed
+    return kind(f"The provider reported an error. It says: {said}" if said else "")
 
 
 def words(error: object) -> str:

@@ -228,6 +228,16 @@ class TestTheRetry:
         await call(fake.url, observer=observer)
         assert len(fake.requests()) == len(observer.attempts) == 2
 
+    @pytest.mark.parametrize("status", [408, 504, 524])
+    async def test_once_where_somebody_else_noticed_that_it_took_too_long(self, fake, hasty, status):
+        fake.script(status=status)
+        observer = Observer()
+        observer.policy = Policy(attempts=4)
+        attempt, _ = await call(fake.url, observer=observer)
+        assert len(fake.requests()) == 2
+        assert [each.unknown for each in observer.attempts] == [True, True]
+        assert "not known" in attempt.error
+
     async def test_never_where_the_rules_say_so(self, fake, hasty):
         fake.script(status=503)
         observer = Observer()

@@ -19,13 +19,17 @@ class TestWhatAStatusMeans:
             (402, errors.NoCredit, False),
             (403, errors.WrongKey, False),
             (404, errors.NotFound, False),
-            (408, errors.ServerFailed, True),
+            (408, errors.TimedOutThere, True),
+            (409, errors.ServerFailed, True),
             (413, errors.Rejected, False),
             (422, errors.Rejected, False),
             (429, errors.RateLimited, True),
             (500, errors.ServerFailed, True),
             (502, errors.ServerFailed, True),
             (503, errors.ServerFailed, True),
+            (504, errors.TimedOutThere, True),
+            (522, errors.TimedOutThere, True),
+            (524, errors.TimedOutThere, True),
             (529, errors.ServerFailed, True),
             (301, errors.NotTheProtocol, False),
             (307, errors.NotTheProtocol, False),
@@ -128,3 +132,13 @@ class TestWhatAStatusMeans:
     async def test_an_address_that_leads_nowhere(self, url):
         with pytest.raises(errors.Unreachable, match="cannot be reached"):
             await pieces(endpoint(url))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(504, errors.TimedOutThere), ("524", errors.TimedOutThere), (429, errors.RateLimited), (500, errors.ServerFailed)],
+)
+def test_an_error_in_a_stream_means_what_its_code_says(code, kind):
+    error = failures.in_stream({"code": code, "message": "The words."})
+    assert type(error) is kind
+    assert "The words." in str(error)
