@@ -152,6 +152,23 @@ def test_it_goes_on_without_a_socket(site, visitor, handle):
     assert page.locator("#connection").is_hidden()
 
 
+def test_it_goes_on_where_its_socket_falls_mute_and_stays_open(site, visitor):
+    site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=200)
+    page = visitor.page
+    passed = []
+
+    def first_word_only(socket) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda message: passed or (passed.append(message), socket.send(message)))
+
+    page.route_web_socket("**/ws/**", first_word_only)
+    visitor.ask()
+    page.locator(".turn.unfinished").wait_for()
+    visitor.finished()
+    assert len(passed) == 1
+    assert page.locator("#connection").is_hidden()
+
+
 def test_it_says_that_it_reconnects_and_does_not_for_what_is_gone(site, visitor):
     busy(site)
     page = visitor.ask()

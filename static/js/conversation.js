@@ -17,6 +17,7 @@
 
   /* Since when nothing has been heard, 0 while there is a connection. */
   let lost = 0;
+  let heard = 0;
   let gone = false;
   let polling;
   const complain = () => {
@@ -32,6 +33,7 @@
   };
   const connected = () => {
     lost = 0;
+    heard = performance.now();
     clearInterval(polling);
     polling = undefined;
     complain();
@@ -90,6 +92,12 @@
     poll();
   });
   addEventListener("online", poll);
+  /* A line that somebody between has dropped without a word looks as if the models only thought. */
+  setInterval(() => {
+    if (lost || gone || !unfinished() || performance.now() - heard < 6000) return;
+    heard = performance.now();
+    poll();
+  }, 1000);
 
   /* Following. Within 80 pixels of its end the page goes with what grows, until the reader's hand says otherwise. */
   const NEAR = 80;
