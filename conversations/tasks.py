@@ -138,12 +138,12 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
             open_still = Call.objects.filter(deliberation=key, fence=running.claim.attempt, purpose=Call.Purpose.TITLE)
             lost = await in_thread(call_rows.lose, open_still, call_rows.UNWRITTEN)
             if lost or running.live.late:
-                await _renew(key, conversation)
+                await _renew(key, conversation, running.claim.attempt)
 
 
-async def _renew(key: UUID, conversation: UUID) -> None:
+async def _renew(key: UUID, conversation: UUID, attempt: int | None = None) -> None:
     """The title's call has ended after the deliberation, whose figures have it too."""
-    if await in_thread(record.renew, key):
+    if await in_thread(record.renew, key, attempt):
         await tell(conversation, {"type": "renewed"})
 
 

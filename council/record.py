@@ -351,9 +351,14 @@ class Recorder:
         return slot, values
 
 
-def renew(deliberation_id: Any) -> bool:
-    """Have viewers read a deliberation again: a call that fills no slot has ended after it. False: it goes on."""
+def renew(deliberation_id: Any, attempt: int | None = None) -> bool:
+    """Have viewers read a deliberation again: a call that fills no slot has ended after it.
+
+    `attempt`: that of the worker whose call it was. False: it goes on, or another worker has ended it.
+    """
     ended = Deliberation.objects.filter(pk=deliberation_id, finished__isnull=False)
+    if attempt is not None:
+        ended = ended.filter(attempt=attempt)
     return bool(ended.update(revision=F("revision") + 1, layout=F("revision") + 1))
 
 

@@ -52,6 +52,17 @@ def test_a_worker_that_was_replaced_writes_nothing(alice, council):
     assert not old.taught
 
 
+def test_a_worker_that_was_replaced_does_not_renew_what_another_has_ended(alice, council):
+    turn = asking.ask(alice, "What now?", council)
+    old, new = (claiming.claim(turn.deliberation_id) for _ in range(2))
+    record.Recorder(new).stop([], Status.CANCELLED, "Ended.")
+    before = Deliberation.objects.get().revision
+    assert not record.renew(turn.deliberation_id, old.attempt)
+    assert Deliberation.objects.get().revision == before
+    assert record.renew(turn.deliberation_id, new.attempt)
+    assert Deliberation.objects.get().revision == before + 1
+
+
 def test_a_worker_that_is_replaced_stops_and_that_is_counted(alice, council, provider):
     provider.configure(tokens=2000, tokens_per_second=50)
     turn, before = asking.ask(alice, "What now?", council), REGISTRY.get_sample_value(REPLACED)
