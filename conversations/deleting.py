@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -15,6 +16,8 @@ from council.models import Deliberation
 from governance import audit, rows
 from governance.audit import Kind
 from governance.rows import Statement
+
+logger = structlog.get_logger(__name__)
 
 UNDO = timedelta(days=30)
 
@@ -63,6 +66,8 @@ def _cancel_and_tell(turns: QuerySet[Turn], by: UUID | None) -> int:
     with transaction.atomic():
         stopped = _cancel(turns)
         rows.execute([_stopped(each, by) for each in stopped])
+    for each in stopped:
+        logger.info("Stop asked for", deliberation=str(each))
     return len(stopped)
 
 

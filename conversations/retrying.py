@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import structlog
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
@@ -14,6 +15,8 @@ from council.core.errors import NotOffered, UnderWay
 from council.models import Council
 from governance import audit, rows
 from governance.audit import Kind
+
+logger = structlog.get_logger(__name__)
 
 
 def retry(conversation: Conversation, typed: str, by: UUID | None = None) -> str:
@@ -50,4 +53,6 @@ def retry(conversation: Conversation, typed: str, by: UUID | None = None) -> str
         ) from error
     except NotOffered as error:
         raise Refused(_("There is nothing to be tried again here. Reload the page to see what there is.")) from error
+    structlog.contextvars.bind_contextvars(deliberation=str(turn.deliberation_id))
+    logger.info("Trying again", conversation=str(conversation.pk), slot=typed)
     return slot_id(turn.deliberation_id, slot)

@@ -24,7 +24,7 @@ from council.core.values import Outcome, Request, Usage
 from council.models import Provider
 from council.places import Places
 from council.plans import ModelSnapshot
-from council.providers.calling import Attempt, Way
+from council.providers.calling import NOT_KNOWN, Attempt, Way
 from council.providers.chat import Endpoint
 from council.threads import in_thread
 
@@ -161,7 +161,7 @@ class Ledger:
         if attempt.outcome is Outcome.CANCELLED and self.patience.over:
             # Nobody stopped it: the stage goes on without it.
             attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
-            attempt.error = self.patience.over
+            attempt.error = self.patience.over + (NOT_KNOWN if attempt.unknown else "")
         self.last = attempt
         self.usage = self._usage(attempt)
         learnt = None

@@ -18,6 +18,7 @@ from council.core.events import StageStarted, StandInAsked
 from council.core.values import CHAIRMAN, Plan, Slot, Stage
 from council.models import Breaker, Call, CallPolicy, Council, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
+from council.providers.calling import NOT_KNOWN
 from council.record import Recorder
 from council.tests import making
 
@@ -97,7 +98,7 @@ def test_none_is_asked_where_a_model_is_not_waited_for(alice, council, provider)
     provider.script({"model": "test-1", "kind": "answer"}, fault="no_headers")
     answer = carry_out(asking.ask(alice, "What now?", Council.objects.get())).answers.get(seat=1)
     assert (answer.outcome, answer.stand_in) == ("timed_out", None)
-    assert answer.error == "Enough others were done; the council did not wait any longer."
+    assert answer.error == "Enough others were done; the council did not wait any longer." + NOT_KNOWN
     assert sorted(asked(provider)) == ["test-0", "test-1", "test-2"]
 
 

@@ -42,6 +42,8 @@ def test_who_is_not_waited_for_is_not_asked_again(alice, council, provider, faul
     assert call.state == "ended"
     assert call.outcome == answer.outcome == ("failed" if "n" in fault else "timed_out")
     assert found.reason == "B did not answer."
+    assert call.unknown == ("n" not in fault)
+    assert call.error.endswith("bills it, is not known.") == call.unknown
 
 
 def test_what_waited_in_line_when_the_council_went_on_was_never_sent_and_is_not_said_to_be_billed(

@@ -9,6 +9,8 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from conversations import asking, changes, presenting, reading, retrying, sharing
 from conversations.changes import Known
@@ -95,8 +97,11 @@ def test_it_tells_all_viewers(client, turn, monkeypatch):
 
     monkeypatch.setattr("conversations.viewers.tell", tell)
     known = Known(turn.pk, Deliberation.objects.get().revision, turn.conversation.title, "synthesising")
-    assert post(client, turn, **{"HX-Request": "true"}).status_code == 204
+    with capture_logs([merge_contextvars]) as logged:
+        assert post(client, turn, **{"HX-Request": "true"}).status_code == 204
     assert messages == [(turn.conversation_id, "renewed")]
+    (said,) = [each for each in logged if each["event"] == "Trying again"]
+    assert said["deliberation"] == str(turn.deliberation_id)
     what = changes.since(turn.conversation, known)
     assert what.unfinished
     assert "A part of it is tried again." in what.html

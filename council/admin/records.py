@@ -45,6 +45,7 @@ class DeliberationAdmin(ReadOnly):
         "attempt",
         "handed_over",
         "cancel_requested",
+        "requests",
         "events",
     )
 
@@ -71,6 +72,12 @@ class DeliberationAdmin(ReadOnly):
     def cost(self, deliberation: Any) -> str:
         """Of all its calls so far, as far as prices are known."""
         return dollars(deliberation.spent) or NONE
+
+    @admin.display(description=gettext_lazy("calls"))
+    def requests(self, deliberation: Deliberation) -> str:
+        """What went to providers for it."""
+        place = f"{reverse('admin:council_call_changelist')}?q={deliberation.pk}"
+        return format_html('<a href="{}">{}</a>', place, _("Each request to a provider"))
 
     @admin.display(description=gettext_lazy("audit trail"))
     def events(self, deliberation: Deliberation) -> str:
@@ -126,7 +133,7 @@ class CallAdmin(WordsOfProviders, ReadOnly):
         "output_tokens",
     )
     list_filter = ("state", "outcome", "unknown", "purpose", "language_model__provider", ModelFilter, "queued")
-    search_fields = ("model_name", "provider_name", "error", "generation")
+    search_fields = ("model_name", "provider_name", "error", "generation", "=deliberation__id")
     ordering = ("-queued", "-pk")
     show_full_result_count = False
     fields = (

@@ -91,13 +91,23 @@ class TestCalls:
     def test_filters(self, admin, council):
         alpha, beta = LanguageModel.objects.filter(name__in=["Alpha", "Beta"]).order_by("name")
         sent = User.objects.first().date_joined
-        Call.objects.create(purpose="answer", model_name="Alpha", language_model=alpha, sent=sent, outcome="complete")
+        made = plans.new_deliberation(uuid4(), council, "Why?", (), Mode.FULL)
+        made.save()
+        Call.objects.create(
+            purpose="answer",
+            model_name="Alpha",
+            language_model=alpha,
+            sent=sent,
+            outcome="complete",
+            deliberation=made,
+        )
         Call.objects.create(purpose="test", model_name="Beta", language_model=beta, sent=sent, outcome="failed")
         for query in (
             {"model": alpha.pk},
             {"outcome__exact": "complete"},
             {"purpose__exact": "answer"},
             {"q": "Alpha"},
+            {"q": str(made.pk)},
         ):
             assert "1 call" in page(admin.get(url(Call), query))
         assert "2 calls" in page(admin.get(url(Call), {"language_model__provider__id__exact": alpha.provider_id}))
