@@ -139,9 +139,17 @@ class Page:
 
     def try_again(self, slot: str) -> None:
         """Press the button of a slot, and wait until the page shows that it is being tried again."""
-        assert slot in self.offered(), f"{slot} is not offered: {self.offered()}"
-        response = self.person.post(f"{self.place}retry/", slot=slot)
+        response = self.press(slot)
         assert response.status_code == httpx.codes.FOUND, response.text[:3000]
+        self.tries(slot)
+
+    def press(self, slot: str) -> httpx.Response:
+        """Press the button of a slot, whatever comes of it."""
+        assert slot in self.offered(), f"{slot} is not offered: {self.offered()}"
+        return self.person.post(f"{self.place}retry/", slot=slot)
+
+    def tries(self, slot: str) -> None:
+        """Keep that the slot is tried again from here, and wait until the page shows it."""
         found = self.deliberation()
         stage, _, seat = slot.partition(":")
         at = None if stage == "synthesising" else int(seat)

@@ -1,6 +1,7 @@
 """What a test or a round of the soak plays: people ask and watch, something breaks, and all must hold in the end."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from faults import invariants
@@ -51,6 +52,26 @@ class Scene:
             page = self.asked(question)
             wait_until(lambda: page.deliberation()["attempt"], words=self.site.said)
         return page
+
+    def losing(self, statement: bytes, *, dies: bool, answered: bool) -> Callable[[], bool]:
+        """The first worker that says this is killed, or else its connection breaks.
+
+        Just before the statement arrives, or, `answered`, just after it was committed. What comes back tells whether
+        that has happened; the other worker is to go on.
+        """
+        traps = [
+            (each, each.database.when(statement, each.kill if dies else lambda: None, answered=answered))
+            for each in self.site.workers
+        ]
+
+        def lost() -> bool:
+            if any(trap.sprung.is_set() for _, trap in traps):
+                for each, trap in traps:
+                    each.database.forget(trap)
+                return True
+            return False
+
+        return lost
 
     def fresh(self) -> None:
         """Kill all workers, and start others."""

@@ -1,14 +1,16 @@
 """The rules for calls, kept by two workers that die: breaker, fallback models, quorum, places, retries, stop."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from faults.pages import Page
 from faults.scene import Scene
-from faults.site import wait_until
+from faults.site import LONG, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -19,8 +21,6 @@ LAST = {"kind": "answer", "model": "m2"}
 LEFT_ALONE = "failed too often just now and is left alone for a moment"
 IN_ITS_PLACE = "failed; {} wrote this in its place."
 NOT_WAITED_FOR = "Enough others were done; the council did not wait any longer."
-LONG = {"first_token_seconds": 120, "between_tokens_seconds": 120, "call_seconds": 240}
-"""Deadlines of models that will not be what ends a call here."""
 KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesis"}
 RULES = {
     "attempts": 2,
@@ -153,6 +153,53 @@ def test_a_model_that_is_reset_in_the_admin_is_asked_again_at_once(scene):
     scene.administrator().post("/admin/council/breaker/", **form)
     assert breaker(scene) == "closed"
     assert scene.asked().ends()["status"] == "complete"
+
+
+LOST = [
+    pytest.param(answered, dies, id=f"{'after' if answered else 'before'}-{'dies' if dies else 'is cut off'}")
+    for answered in (False, True)
+    for dies in (True, False)
+]
+"""Before or after a statement of its: whether it was committed, and whether the process dies or its connection."""
+
+
+@pytest.mark.parametrize(("answered", "dies"), LOST)
+@rest
+def test_a_worker_that_is_lost_as_it_opens_a_breaker_costs_that_failure_at_most(scene, answered, dies):
+    """What was not counted then is not made up for: the next failure opens it."""
+    rules(scene, breaker_failures=1, attempts=1)
+    stand_ins(scene, "member", "s0")
+    scene.provider.script(FIRST, times=1, fault="server_error")
+    lost = scene.losing(b"INSERT INTO council_breaker", dies=dies, answered=answered)
+    page = scene.asked()
+    wait_until(lost, words=scene.site.said)
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+    if answered:
+        assert len(asked(scene, **FIRST)) == 1
+    else:
+        assert breaker(scene) == "closed"
+        scene.provider.script(FIRST, times=1, fault="server_error")
+        assert scene.asked().ends()["status"] == "complete"
+    wait_until(lambda: breaker(scene) == "open")
+
+
+@pytest.mark.parametrize("state", ["half_open", "closed"])
+@pytest.mark.parametrize(("answered", "dies"), LOST)
+@rest
+def test_a_worker_that_is_lost_as_it_finds_out_whether_a_model_is_well_leaves_that_to_another(
+    scene, state, answered, dies
+):
+    """As it writes that it is about to find out, and as it writes what it found."""
+    fail_once_and_be_left_alone(scene)
+    scene.site.execute("UPDATE council_breaker SET until = now() WHERE state = 'open'")  # the pause is over
+    statement = b'UPDATE "council_breaker" SET [^;]*%b' % f"'{state}'".encode()
+    lost = scene.losing(statement, dies=dies, answered=answered)
+    page = scene.asked()
+    wait_until(lost, words=scene.site.said)
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+    wait_until(lambda: breaker(scene) == "closed")
 
 
 @pytest.mark.parametrize(
@@ -411,6 +458,31 @@ def test_a_double_click_on_retry_tries_once(scene):
     assert sorted(each.status_code for each in found) == [302, 409, 409]
     page.catches_up()
     page.ends()
+    assert len(asked(scene)) == before + 1
+
+
+@pytest.mark.parametrize(("answered", "dies"), LOST)
+@rest
+def test_a_click_on_retry_whose_answer_never_came_tries_once(scene, answered, dies):
+    """The web server is lost just before, or just after, it opened the deliberation again; the person clicks again."""
+    page = without_one(scene, "answering:0")
+    before, web = len(asked(scene)), scene.site.web
+    statement = b'UPDATE "council_deliberation" SET [^;]*"retry"'
+    trap = web.database.when(statement, web.kill if dies else lambda: None, answered=answered)
+    with contextlib.suppress(httpx.TransportError):
+        assert page.press("answering:0").status_code >= 500
+    assert trap.sprung.is_set()
+    scene.site.begin()
+    if answered:
+        page.tries("answering:0")
+        page.ends()
+        again = page.person.post(f"{page.place}retry/", slot="answering:0")
+        assert again.status_code == 422, again.text[:3000]  # it is complete
+    else:
+        assert page.deliberation()["attempt"] == 1
+        page.try_again("answering:0")
+        page.ends()
+    assert of_slots(page)[0]["outcome"] == "complete"
     assert len(asked(scene)) == before + 1
 
 

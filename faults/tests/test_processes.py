@@ -23,12 +23,25 @@ STATEMENTS = {
     "answers ended": rb"UPDATE council_answer .*'complete'",
     "reviews sent": rb"INSERT INTO council_call .*'review'",
     "reviews begun": rb"INSERT INTO council_review",
+    "reviews growing": rb"UPDATE council_review .*'writing'",
     "reviews ended": rb"UPDATE council_review .*'complete'",
     "synthesis sent": rb"INSERT INTO council_call .*'synthesis'",
     "synthesis begun": rb"INSERT INTO council_synthesis",
+    "synthesis growing": rb"UPDATE council_synthesis .*'writing'",
     "synthesis ended": rb"UPDATE council_synthesis .*'complete'",
+    "learnt": rb"UPDATE council_languagemodel SET tokens_per_byte",
     "job ended": rb"procrastinate_finish_job",
 }
+# And meanwhile, or afterwards, of a title. The end of its call stands alone: those of slots' calls come with the
+# deliberation's row.
+TITLES = {
+    "title sent": rb"INSERT INTO council_call [^;]*'title'",
+    "title ended": rb"Q.{4}(PREPARE|EXECUTE) own_\d+ [^;]*UPDATE council_call SET state = new",
+    "title stored": rb'UPDATE "conversations_conversation" SET "title"',
+}
+STATEMENTS |= TITLES
+# That are said only where it takes a while, and of titles, before the answers are there.
+SLOWLY = {"answers growing", "reviews growing", "synthesis growing", *TITLES}
 STAND_FOR_THE_REST = {
     ("answers sent", True, "dies"),
     ("answers ended", True, "is cut off"),
@@ -47,6 +60,7 @@ MOMENTS = [
 ]
 
 
+AT_WORK = "SELECT 1 FROM procrastinate_jobs WHERE queue_name = 'deliberations' AND status IN ('todo', 'doing')"
 STAGES = ["answering", *(pytest.param(each, marks=rest) for each in ("reviewing", "synthesising"))]
 KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesis"}
 
@@ -54,6 +68,11 @@ KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesi
 def last(scene: Scene, stage: str) -> list[dict]:
     """The requests of a stage."""
     return [each for each in scene.provider.requests() if each["kind"] == KINDS[stage]]
+
+
+def titled(page: Page) -> bool:
+    """Whether its conversation has a title of a model's."""
+    return page.site.rows("SELECT titled FROM conversations_conversation WHERE id = %s", page.conversation)[0]["titled"]
 
 
 def worker_of(scene: Scene, page: Page) -> Part:
@@ -68,28 +87,33 @@ def worker_of(scene: Scene, page: Page) -> Part:
 @pytest.mark.parametrize(("name", "answered", "how"), MOMENTS)
 def test_a_worker_that_is_lost_at_a_statement_loses_nothing(scene, name, answered, how):
     """Killed, or its connection broken, just before the statement arrives or just after it was committed."""
-    if name == "answers growing":
+    if name in SLOWLY:
         scene.slowly(2.5)
-    site = scene.site
     if name == "job ended":
         scene.fresh()  # the queue's statements have names of another kind
-    traps = [
-        each.database.when(STATEMENTS[name], each.kill if how == "dies" else lambda: None, answered=answered)
-        for each in site.workers
-    ]
-
-    def sprung() -> bool:
-        # Only the first one: the other worker is to go on.
-        if any(trap.sprung.is_set() for trap in traps):
-            for each, trap in zip(site.workers, traps, strict=True):
-                each.database.forget(trap)
-            return True
-        return False
-
+    lost = scene.losing(STATEMENTS[name], dies=how == "dies", answered=answered)
     page = scene.asked()
-    wait_until(sprung, words=lambda: f"nothing like {name} was ever said")
+    wait_until(lost, words=lambda: f"nothing like {name} was ever said")
     ended = page.ends()
     assert ended["status"] == "complete", ended["reason"]
+    if name in TITLES and how == "dies":
+        assert titled(page)  # by whoever has taken over
+
+
+@pytest.mark.parametrize("name", ["title ended", "title stored"])
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("how", ["dies", "is cut off"])
+@pytest.mark.faults
+def test_a_worker_that_is_lost_with_a_title_after_the_end_leaves_no_call_open(scene, name, answered, how):
+    """Nobody asks for it again, for the deliberation is over; the question's start stays."""
+    scene.provider.script({"kind": "title"}, delay=3)
+    page = scene.asked()
+    assert page.ends()["status"] == "complete"
+    lost = scene.losing(TITLES[name], dies=how == "dies", answered=answered)
+    wait_until(lost, words=lambda: f"nothing like {name} was ever said")
+    wait_until(lambda: not scene.site.rows(AT_WORK))
+    assert titled(page) == (name == "title stored" and answered)
+    assert sum(each["kind"] == "title" for each in scene.provider.requests()) == 1
 
 
 @pytest.mark.parametrize("stage", list(KINDS))
@@ -271,6 +295,28 @@ def test_a_deployment_hands_over_what_goes_on(scene, stage):
     assert ended["status"] == "complete"
     assert ended["attempt"] == 2  # one job, which the next worker took once
     assert page.shows("may be billed all the same")
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("how", ["dies", "is cut off"])
+@pytest.mark.faults
+def test_a_deployment_whose_worker_is_lost_as_it_hands_over_loses_nothing(scene, answered, how):
+    """Every worker is told to end, and the one at work is killed, or cut off, as it writes that it hands over."""
+    scene.slowly(4)
+    page = scene.asked()
+    wait_until(lambda: len(last(scene, "answering")) == 3)
+    scene.site.all_ready()
+    lost = scene.losing(b'UPDATE "council_deliberation" SET "handed_over"', dies=how == "dies", answered=answered)
+    for each in scene.site.workers:
+        each.terminate()
+    wait_until(lost, words=scene.site.said)
+    codes = {each.ends() for each in scene.site.workers}
+    assert codes == ({0, -signal.SIGKILL} if how == "dies" else {0}), scene.site.said()
+    assert page.deliberation()["handed_over"] == answered
+    scene.site.begin()
+    ended = page.ends()
+    assert ended["status"] == "complete", ended["reason"]
+    assert len(last(scene, "answering")) == 6
 
 
 @pytest.mark.faults
