@@ -87,6 +87,7 @@ def test_a_member_without_an_answer_is_left_out_with_words(scene, respond, times
     answer = answer_of(scene, page)
     assert answer["outcome"] == outcome
     assert words in answer["error"]
+    assert answer["error"].strip()
     assert page.shows(answer["error"])
     assert not asked_of(scene, kind="ballot", model="m0") or outcome in {"refused", "empty"}
 
@@ -128,6 +129,7 @@ def test_what_came_before_a_break_is_kept_and_marked(scene, respond, times, outc
     answer = answer_of(scene, page)
     assert answer["outcome"] == outcome
     assert words in answer["error"]
+    assert answer["error"].strip()
     assert answer["text"].strip()
     assert page.shows(answer["error"])
     # After its first token a call is never repeated: what came would be thrown away, or paid for twice.
