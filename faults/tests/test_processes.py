@@ -8,7 +8,7 @@ import pytest
 
 from faults.pages import Page
 from faults.scene import Scene
-from faults.site import Part, frozen, wait_until
+from faults.site import LONG, Part, frozen, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -70,6 +70,11 @@ def last(scene: Scene, stage: str) -> list[dict]:
     return [each for each in scene.provider.requests() if each["kind"] == KINDS[stage]]
 
 
+def titles(scene: Scene) -> list[dict]:
+    """The requests for titles."""
+    return [each for each in scene.provider.requests() if each["kind"] == "title"]
+
+
 def titled(page: Page) -> bool:
     """Whether its conversation has a title of a model's."""
     return page.site.rows("SELECT titled FROM conversations_conversation WHERE id = %s", page.conversation)[0]["titled"]
@@ -113,7 +118,7 @@ def test_a_worker_that_is_lost_with_a_title_after_the_end_leaves_no_call_open(sc
     wait_until(lost, words=lambda: f"nothing like {name} was ever said")
     wait_until(lambda: not scene.site.rows(AT_WORK))
     assert titled(page) == (name == "title stored" and answered)
-    assert sum(each["kind"] == "title" for each in scene.provider.requests()) == 1
+    assert len(titles(scene)) == 1
 
 
 @pytest.mark.parametrize("stage", list(KINDS))
@@ -186,6 +191,31 @@ def test_a_worker_that_freezes_over_the_end_of_a_deliberation_changes_nothing_of
         before = page.deliberation()
     time.sleep(1)
     assert page.deliberation() == before
+
+
+@pytest.mark.faults
+def test_a_worker_that_freezes_over_the_end_while_it_makes_a_title_changes_nothing_of_it(scene):
+    """The title's call is out when it freezes, and ends after it woke; by then another's has a title made."""
+    scene.slowly(2)
+    scene.site.deadlines(**LONG)
+    scene.provider.script({"kind": "title"}, times=1, fault="no_headers")
+    page = scene.asked()
+    wait_until(lambda: titles(scene), words=scene.site.said)
+    with frozen(worker_of(scene, page)):
+        page.until(lambda page: page.deliberation()["status"] == "complete")
+        wait_until(lambda: not scene.site.rows(AT_WORK))
+        assert titled(page)
+        before = page.deliberation()
+    assert before["attempt"] == 2
+    time.sleep(1)  # it has found that it has nothing to write any more
+    assert not titles(scene)[0]["disconnected"]
+    scene.site.to_provider.cut()
+    wait_until(lambda: titles(scene)[0]["disconnected"])
+    time.sleep(1)
+    after = page.deliberation()
+    same = ("revision", "attempt", "status")
+    assert [after[each] for each in same] == [before[each] for each in same]
+    assert after == before
 
 
 @pytest.mark.parametrize(
