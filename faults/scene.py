@@ -1,7 +1,7 @@
 """What a test or a round of the soak plays: people ask and watch, something breaks, and all must hold in the end."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from faults import invariants
@@ -52,6 +52,20 @@ class Scene:
             page = self.asked(question)
             wait_until(lambda: page.deliberation()["attempt"], words=self.site.said)
         return page
+
+    @contextlib.contextmanager
+    def patient(self, worker: Part, seconds: int = 60) -> Iterator[None]:
+        """Inside the block it is started anew, as one that goes on for so long when it is told to end."""
+        before = worker.arguments
+        worker.close()
+        worker.arguments = (*before[: before.index("--grace")], "--grace", str(seconds))
+        try:
+            self.site.begin()
+            yield
+        finally:
+            worker.close()
+            worker.arguments = before
+            self.site.begin()
 
     def losing(self, statement: bytes, *, dies: bool, answered: bool) -> Callable[[], bool]:
         """The first worker that says this is killed, or else its connection breaks.

@@ -36,6 +36,8 @@ STAND_INS = 2
 PEOPLE = 12
 GRACE = "1"
 """Seconds that a worker goes on with what it has when it is told to end."""
+STALLED = 20 / HURRY
+"""Seconds without a sign of life after which a worker counts as dead (conversations/working.py)."""
 PATIENCE = 90.0
 """Seconds in which anything must have happened that is to happen; the machine may be busy."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from faults.pages import Page
 from faults.scene import Scene
-from faults.site import LONG, Part, frozen, wait_until
+from faults.site import LONG, STALLED, Part, frozen, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -325,6 +325,29 @@ def test_a_deployment_hands_over_what_goes_on(scene, stage):
     assert ended["status"] == "complete"
     assert ended["attempt"] == 2  # one job, which the next worker took once
     assert page.shows("may be billed all the same")
+
+
+@pytest.mark.faults
+def test_a_worker_that_is_told_to_go_and_has_time_ends_what_it_has_begun(scene):
+    """It is at work for longer than a worker may be silent, and the other does not take it for dead."""
+    scene.site.deadlines(**LONG)
+    scene.slowly(4 * STALLED)
+    mine = scene.site.workers[0]
+    with scene.patient(mine):
+        page = scene.asked_of(mine)
+        wait_until(lambda: len(last(scene, "answering")) == 3)
+        scene.slowly(1)  # what is asked from now on
+        mine.terminate()
+        told = time.time_ns()
+        ended = page.ends()
+        assert mine.ends() == 0
+        assert ended["status"] == "complete", ended["reason"]
+        assert ended["attempt"] == 1, scene.site.said()
+        assert not scene.site.rows("SELECT 1 FROM council_call WHERE deliberation_id = %s AND unknown", ended["id"])
+        for stage in KINDS:
+            models = [each["body"]["model"] for each in last(scene, stage)]
+            assert sorted(models) == (["m3"] if stage == "synthesising" else ["m0", "m1", "m2"])
+        assert min(each["last_byte_ns"] for each in last(scene, "answering")) - told >= 3 * STALLED * 1e9
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
