@@ -1,4 +1,4 @@
-"""What whoever reaches a limit is told over HTTP, and how a view gets one."""
+"""What whoever is refused is told over HTTP, and the trail of it; how a view gets a limit."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,6 +15,13 @@ from governance import audit
 from governance.audit import Kind, Thing
 
 View = Callable[..., HttpResponseBase]
+
+
+def count_refused(request: HttpRequest) -> None:
+    """Count that a page was refused: whoever has signed in may try as often as they like."""
+    if request.user.is_authenticated:
+        route = request.resolver_match.route if request.resolver_match else ""
+        audit.count(Kind.REFUSED, Thing("page", route[:64]))
 
 
 def too_often(request: HttpRequest, reached: limits.Reached) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""One socket a conversation page: authorise, send what the page lacks, forward, look. It reads, and writes nothing."""
+"""One socket a conversation page: authorise, send what it lacks, forward, look. It writes nothing but refusals."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,12 @@ from django.http import QueryDict
 
 from accounts import limits, sockets
 from accounts.sessions import person_of
+from conversations import trail
 from conversations.changes import Changes, Known, drawing, known_from, look, page_message
 from conversations.models import Conversation
 from conversations.viewers import group_of
-from governance import rows
+from governance import audit, rows
+from governance.audit import Kind, Thing
 from governance.rows import Statement
 from governance.times import hurried
 
@@ -53,6 +55,8 @@ NOTHING = Known(0, 0)
 class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
+    kind = trail.CONVERSATION
+    """What it shows: by this its refusals are counted."""
     conversation_id: UUID
     joined: tuple[str, ...] = ()
     people: frozenset[int] = frozenset()
@@ -63,6 +67,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """How many may be open, and whose it is by each of these limits, once it has looked,"""
     entered = False
     """and whether it is counted among the open ones."""
+    seen = False
+    """Whether somebody has seen something by it: whose right ends later has tried nothing."""
 
     async def connect(self) -> None:
         """Open the socket. Whoever may not see the conversation hears nothing and is shown out at the first look.
@@ -178,9 +184,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 return False
             if changes is None:
                 self.deliberation = ""
+                if not self.seen:
+                    await drawing(audit.count, Kind.REFUSED, Thing("socket", self.kind))
                 await self._leave()
                 await self.close(NOT_FOUND)
                 return False
+            self.seen = True
             new = {sockets.group_of(each) for each in self.people}.difference(self.joined)
             if self.joined and new:
                 await self._join(*new)

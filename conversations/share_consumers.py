@@ -28,6 +28,7 @@ class ShareConsumer(ConversationConsumer):
     is known; and what no message came of is found by asking again every fifteen to thirty seconds.
     """
 
+    kind = trail.LINK
     live = False
     shows = ""
     """What the page shows, or was told that the link shows now."""

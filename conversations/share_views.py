@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts import limits, roles
-from accounts.refusing import sparingly, too_often
+from accounts.refusing import count_refused, sparingly, too_often
 from conversations import changes, presenting, sharing, timeline, trail
 from conversations.forms import PRIVATE, ShareForm
 from conversations.models import Conversation, Share
@@ -84,6 +84,8 @@ def revoke_links(request: HttpRequest) -> HttpResponse:
     if one:
         mine = mine.filter(pk=one) if one.isdecimal() and len(one) < 18 else mine.none()
     count = sharing.revoke(mine, trail.actor_of(request.user))
+    if one and not count:
+        count_refused(request)
     messages.success(request, ngettext("%s link was revoked.", "%s links were revoked.", count) % count)
     return redirect("links")
 
@@ -110,6 +112,7 @@ def _through_a_link(
             link.token = token  # here it is at hand, whether the key that it was kept with is or not
             response = view(request, link, *args, **kwargs)
         elif request.user.is_authenticated:
+            count_refused(request)
             response = _gone(request)
         else:
             response = redirect_to_login(request.get_full_path())

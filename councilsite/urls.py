@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 handler403 = "councilsite.views.refused"
+handler404 = "councilsite.views.not_there"
 handler429 = "accounts.refusing.much_too_often"
 
 urlpatterns = [

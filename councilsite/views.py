@@ -1,13 +1,12 @@
-"""What the composition root adds to all answers, and two of its own: it serves; somebody may not see a page."""
+"""What the composition root adds to all answers, and its own: it serves; a page is refused; there is none."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import add_never_cache_headers
-from django.views.defaults import permission_denied
+from django.views.defaults import page_not_found, permission_denied
 
-from governance import audit
-from governance.audit import Kind, Thing
+from accounts.refusing import count_refused
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
@@ -39,8 +38,16 @@ def unstored(get_response: Respond) -> Respond:
 
 
 def refused(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """The page that says so. Counted, for whoever has signed in may try as often as they like."""
-    if request.user.is_authenticated:
-        route = request.resolver_match.route if request.resolver_match else ""
-        audit.count(Kind.REFUSED, Thing("page", route[:64]))
+    """The page that says so."""
+    count_refused(request)
     return permission_denied(request, exception)
+
+
+def not_there(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """The page that says so: the same, as long on its way, and as much counted where something is somebody else's.
+
+    An address that no view has is nobody's, and is not counted.
+    """
+    if request.resolver_match:
+        count_refused(request)
+    return page_not_found(request, exception)

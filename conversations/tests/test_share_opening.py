@@ -81,7 +81,7 @@ def test_what_is_over_costs_as_many_queries_as_what_never_was(bob, conversation,
     client.get(place("z" * 43))
     for tried in (token, "y" * 43):
         sharing.revoke(Share.objects.all())
-        with django_assert_num_queries(3):  # session, person, link
+        with django_assert_num_queries(4):  # session, person, link; that it is refused is counted
             client.get(place(tried))
 
 

@@ -5,6 +5,7 @@ saying who may see it; one that is listed and no longer there fails too.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from conversations.tests import cast
 from council.models import Breaker, Call, CallPolicy, Council, Deliberation, LanguageModel, Provider
 from councilsite import asgi
 from councilsite.tests.test_front import assert_strict
-from governance.models import Event
+from governance.models import Event, Tally
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -376,6 +377,21 @@ def filled(place: str, world: World) -> str:
 @pytest.mark.parametrize("who", Rule._fields)
 def test_each_address_lets_in_whom_it_should(world, who):
     try_all(world, who, MATRIX, set(Rule._fields) - {"anonymous"})
+
+
+def test_each_try_at_what_is_somebody_elses_is_counted(world):
+    client = Client()
+    client.force_login(world.people["another"])
+    tried: Counter[str] = Counter()
+    for place, methods in MATRIX.items():
+        for method, rule in methods._asdict().items():
+            if rule in {OWNER, OWNER_WHO_MAY}:
+                assert getattr(client, method)(filled(place, world)).status_code == 404
+                tried[place] += 1
+    counted: Counter[str] = Counter()
+    for each in Tally.objects.filter(kind="refused", object_type="page"):
+        counted[each.object_id] += each.count
+    assert counted == tried
 
 
 @pytest.mark.parametrize("who", Rule._fields)

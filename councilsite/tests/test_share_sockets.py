@@ -18,6 +18,7 @@ from conversations.models import Share
 from conversations.tests import cast
 from council.models import Deliberation
 from councilsite import asgi
+from governance.models import Tally
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -109,6 +110,8 @@ async def test_whom_a_link_does_not_open_for_hears_nothing_and_is_shown_out(conv
     await viewers.tell(conversation.pk, await sync_to_async(growing)(conversation))
     assert await stranger.receive_output(PATIENCE) == SHOWN_OUT
     assert await stranger.receive_nothing(0.1)
+    counted = await Tally.objects.aget(kind="refused")
+    assert (counted.object_type, counted.object_id, counted.count) == ("socket", "link", 1)
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)

@@ -20,6 +20,7 @@ from conversations.tests import cast
 from council.models import Deliberation
 from councilsite import asgi
 from councilsite.layers import MemoryLayer
+from governance.models import Tally
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,6 +78,8 @@ async def test_whoever_may_not_see_it_hears_nothing_and_is_shown_out(conversatio
             await viewers.tell(conversation.pk, said)
     assert await stranger.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
     assert await stranger.receive_nothing(0.1)
+    counted = await Tally.objects.aget(kind="refused")
+    assert (counted.object_type, counted.object_id, counted.count) == ("socket", "conversation", 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -208,6 +211,7 @@ async def test_the_socket_of_a_session_that_ends_is_closed_at_once(his, how):
     await _says(owner, "What now?")
     await sync_to_async(end)(how, conversation, browser, other)
     assert await owner.receive_output(PATIENCE) == {"type": "websocket.close", "code": consumers.NOT_FOUND}
+    assert not await Tally.objects.filter(kind="refused").aexists()
 
 
 @pytest.mark.parametrize("how", ["others ended", "one ended", "left"])

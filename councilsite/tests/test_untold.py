@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
@@ -13,12 +14,14 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import DataError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import limits
 from accounts.limits import Per, What
 from accounts.models import Invitation, Limit
+from accounts.tests.cast import passkey
 from conversations import asking, sharing
 from conversations.models import Share
 from conversations.tests import cast, links
@@ -116,6 +119,45 @@ class TestOfSignIn:
         for number in range(400):
             cache.set(f"another-{number}", 1)
         assert cache.get("mine") == 1
+
+
+class TestOfWhatIsSomebodyElses:
+    def refusals(self) -> list[tuple[str, str, int]]:
+        found = Tally.objects.filter(kind="refused").order_by("object_type", "object_id")
+        return list(found.values_list("object_type", "object_id", "count"))
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_a_conversation_is_counted_and_answered_like_one_that_is_not_there(self, there):
+        conversation = links.answered(cast.alice(), cast.council())
+        place = conversation.get_absolute_url() if there else reverse("conversation", args=[uuid4()])
+        browser = links.browser(cast.bob())
+        with CaptureQueriesContext(connection) as asked:
+            answer = browser.get(place)
+        assert (answer.status_code, len(asked)) == (404, 4)
+        assert self.refusals() == [("page", "c/<uuid:conversation_id>/", 1)]
+
+    def test_so_is_a_passkey(self):
+        alice, browser = cast.alice(), signed_in(cast.bob())
+        passkey(alice)
+        place = reverse("mfa_remove_webauthn", args=[alice.authenticator_set.get().pk])
+        assert browser.post(place).status_code == 404
+        assert self.refusals() == [("page", "accounts/2fa/webauthn/keys/<int:pk>/remove/", 1)]
+
+    def test_so_is_a_link_that_does_not_open(self):
+        browser = links.browser(cast.bob())
+        assert browser.get(links.place("no-such-link")).status_code == 404
+        assert self.refusals() == [("page", "s/<str:token>/", 1)]
+
+    def test_so_is_the_revoking_of_a_link(self):
+        links.make(links.answered(cast.alice(), cast.council()))
+        links.browser(cast.bob()).post(reverse("revoke-links"), {"share": Share.objects.get().pk})
+        assert self.refusals() == [("page", "settings/links/revoke/", 1)]
+        assert Share.objects.get().revoked is None
+
+    def test_an_address_that_no_view_has_is_nobodys_and_strangers_are_asked_to_sign_in(self):
+        links.browser(cast.bob()).get("/no/such/page/")
+        links.browser().get(links.answered(cast.alice(), cast.council()).get_absolute_url())
+        assert not self.refusals()
 
 
 class TestOfLinks:
