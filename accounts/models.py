@@ -281,6 +281,7 @@ class Limit(models.Model):
         GOING = "going", _("deliberations at the same time")
         SOCKETS = "sockets", _("open pages at the same time, in one process")
         MESSAGES = "messages", _("messages from open pages, to one process")
+        OPENINGS = "openings", _("connections that pages open, to one process")
         SIGN_INS = "sign-ins", _("tries to sign in that fail")
         LINKS = "links", _("shared links opened")
         ACTS = "acts", _("exports, links, names, deletions, second factors")
@@ -291,7 +292,7 @@ class Limit(models.Model):
         ADDRESS = "address", _("each network address")
 
     AT_A_TIME = (What.GOING, What.SOCKETS)
-    OF_STRANGERS = (What.SIGN_INS, What.LINKS)
+    OF_STRANGERS = (What.OPENINGS, What.SIGN_INS, What.LINKS)
     OF_PEOPLE = (What.ASKS, What.GOING, What.ACTS)
 
     what = models.CharField(max_length=10, choices=What)

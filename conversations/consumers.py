@@ -13,7 +13,6 @@ from uuid import UUID
 import orjson
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import QueryDict
 
 from accounts import limits, sockets
@@ -45,6 +44,8 @@ NOT_FOUND = 4404
 TOO_LONG = 4413
 TOO_MUCH = 4429
 
+Held = list[tuple[limits.Limit, str]]
+
 _open_sockets = limits.Open(limits.What.SOCKETS)
 
 LONGEST = 1_000_000
@@ -63,8 +64,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Those whose sessions and accounts bear on the right to see it: their groups are joined."""
     visible: Statement | None = None
     visible_until = 0.0
-    held: list[tuple[limits.Limit, str]] | None = None
-    """How many may be open, and whose it is by each of these limits, once it has looked,"""
+    held: Held | None = None
+    """How many may be open, and whose it is by each of these limits, once that is known,"""
     entered = False
     """and whether it is counted among the open ones."""
     seen = False
@@ -87,6 +88,11 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.heard = 0.0
         self.last_look = monotonic() + AFTERWARDS
         self.updating = asyncio.Lock()
+        try:
+            limits.take_here(limits.of_address(limits.What.OPENINGS, self.address))
+        except limits.Reached:
+            await self.close(TOO_MUCH)
+            return
         # Until it has looked nobody knows whose it is, and looking at limits would hold up the loop.
         self.may_send = [(limits.DEFAULTS[limits.What.MESSAGES], f"address {limits.network(self.address)}")]
         await self.accept()
@@ -119,13 +125,16 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             with contextlib.suppress(Exception):
                 await self.channel_layer.group_discard(group, self.channel_name)
 
+    async def _show_out(self, code: int) -> None:
+        await self._leave()
+        await self.close(code)
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002  # the names are the framework's
         """Actions are form posts. What comes here is dropped, and whoever sends much of it is shown out."""
         try:
             limits.take_here(self.may_send)
         except limits.Reached:
-            await self._leave()
-            await self.close(TOO_MUCH)
+            await self._show_out(TOO_MUCH)
 
     async def frame(self, message: dict[str, Any]) -> None:
         """Text that grew; see `conversations.growing` for the numbers."""
@@ -176,18 +185,16 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """Send what the rows have and the page has not. Whoever may not, or no longer, see it is shown out: False."""
         async with self.updating:
             try:
-                changes = await drawing(self._changes)
-                self._enter()
+                await self._enter()
             except limits.Reached:
-                await self._leave()
-                await self.close(TOO_MUCH)
+                await self._show_out(TOO_MUCH)
                 return False
+            changes = await drawing(self._changes)
             if changes is None:
                 self.deliberation = ""
                 if not self.seen:
                     await drawing(audit.count, Kind.REFUSED, Thing("socket", self.kind))
-                await self._leave()
-                await self.close(NOT_FOUND)
+                await self._show_out(NOT_FOUND)
                 return False
             self.seen = True
             new = {sockets.group_of(each) for each in self.people}.difference(self.joined)
@@ -230,8 +237,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _send(self, html: str) -> None:
         said = orjson.dumps(page_message(html, self.known, unfinished=self.unfinished))
         if len(said) > LONGEST:
-            await self._leave()
-            await self.close(TOO_LONG)
+            await self._show_out(TOO_LONG)
             return
         await self.send(text_data=said.decode())
 
@@ -240,19 +246,21 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         """Where its browser is."""
         return str((self.scope.get("client") or [""])[0])
 
-    def _found(self, person: AbstractBaseUser | AnonymousUser) -> None:
-        """Find out whose it is, and what they may. In a thread."""
-        if self.held is None:
-            self.may_send = limits.in_a_while(limits.What.MESSAGES, person, self.address)
-            self.held = limits.at_once(limits.What.SOCKETS, person, self.address)
-
-    def _enter(self) -> None:
-        """Count it among the open ones, once. On the loop: one that has been closed meanwhile is none. Raises
-        limits.Reached.
-        """
-        if self.held and not self.entered and self.joined:
+    async def _enter(self) -> None:
+        """Count it among the open ones, once, and before anything is drawn for it. Raises limits.Reached."""
+        if self.held is not None:
+            return
+        self.may_send, self.held = await drawing(self._limits)
+        # On the loop: one that has been closed meanwhile is none.
+        if self.joined:
             _open_sockets.enter(self.held)
             self.entered = True
+
+    def _limits(self) -> tuple[Held, Held]:
+        """What its person may send, and have open. In a thread."""
+        person = person_of(self.scope["cookies"])
+        messages = limits.in_a_while(limits.What.MESSAGES, person, self.address)
+        return messages, limits.at_once(limits.What.SOCKETS, person, self.address)
 
     def _changes(self) -> Changes | None:
         if self.known is NOTHING:
@@ -260,7 +268,6 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if visible := self.visible:
             return look(visible, self.conversation_id, self.known)
         person = person_of(self.scope["cookies"])
-        self._found(person)
         self.people = frozenset({person.pk} - {None})
         visible = rows.of(Conversation.objects.visible_to(person).filter(pk=self.conversation_id))
         changes = look(visible, self.conversation_id, self.known)

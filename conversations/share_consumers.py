@@ -77,7 +77,6 @@ class ShareConsumer(ConversationConsumer):
         if visible := self.visible:
             return self._look(visible)
         person = person_of(self.scope["cookies"])
-        self._found(person)
         link = Share.objects.open_to(person, self.token)
         share = link.select_related("conversation").first()
         if share is None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from allauth.account import app_settings as allauth_settings
@@ -22,7 +23,7 @@ from accounts import adapter, limits
 from accounts.limits import Per, Reached, What
 from accounts.models import Limit, User
 from accounts.tests.cast import PASSWORD, passkey
-from conversations import asking, consumers
+from conversations import asking, changes, consumers
 from conversations.models import Turn
 from conversations.tests import cast, links
 from council.models import Deliberation
@@ -346,6 +347,45 @@ class TestSockets:
         third = await self.let_in(await sync_to_async(self.page_of)(bob, conversation))
         await third.disconnect()
 
+    async def test_nothing_is_drawn_for_who_has_too_many_open(self, monkeypatch):
+        drawn = []
+
+        def look(*given):
+            drawn.append(given)
+            return changes.look(*given)
+
+        monkeypatch.setattr(consumers, "look", look)
+        bob = await sync_to_async(cast.bob)()
+        await sync_to_async(limit)(What.SOCKETS, 1, None)
+        first = await self.let_in(await sync_to_async(self.page_of)(bob))
+        second = await sync_to_async(self.page_of)(bob, await bob.conversations.aget())
+        await second.connect()
+        assert await self.shown_out(second)
+        assert len(drawn) == 1
+        await first.disconnect()
+
+    async def test_who_opens_too_many_in_a_while_is_refused_before_one_opens(self, monkeypatch):
+        monkeypatch.setitem(
+            limits.DEFAULTS, What.OPENINGS, Limit(what=What.OPENINGS, per=Per.ADDRESS, amount=2, seconds=60)
+        )
+        place = f"/ws/c/{uuid4()}/"
+        tried = [self.socket(place, "192.0.2.1") for _ in range(4)]
+        assert [await each.connect() for each in tried] == [(True, None)] * 2 + [(False, consumers.TOO_MUCH)] * 2
+        elsewhere = self.socket("/ws/s/no-such-link/", "192.0.2.2")
+        assert await elsewhere.connect() == (True, None)
+        for each in (*tried, elsewhere):
+            await each.disconnect()
+
+    async def test_a_superuser_may_decide_how_many(self):
+        await sync_to_async(limit)(What.OPENINGS, 3, per=Per.ADDRESS)
+        bob = await sync_to_async(cast.bob)()
+        first = await self.let_in(await sync_to_async(self.page_of)(bob))  # by now it is read
+        conversation = await bob.conversations.aget()
+        others = [await sync_to_async(self.page_of)(bob, conversation) for _ in range(3)]
+        assert [(await each.connect())[0] for each in others] == [True, True, False]
+        for each in (first, *others):
+            await each.disconnect()
+
     async def test_people_at_one_address_are_counted_together_where_that_is_decided(self):
         bob, alice = await sync_to_async(cast.bob)(), await sync_to_async(cast.alice)()
         await sync_to_async(limit)(What.SOCKETS, 1, None, per=Per.ADDRESS)
@@ -444,6 +484,7 @@ class TestTheAdmin:
             ({"what": "going", "amount": 1, "seconds": 60}, "seconds"),
             ({"what": "asks", "amount": 1}, "seconds"),
             ({"what": "asks", "amount": 1, "seconds": 60, "per": "group"}, "group"),
+            ({"what": "openings", "amount": 1, "seconds": 60}, "per"),
         ],
     )
     def test_what_does_not_go_together_is_said(self, given, wrong):

@@ -165,8 +165,9 @@ def test_a_thousand_sockets_hear_the_end(scene):
     site.web.hurry = 1
     try:
         site.execute(
-            "INSERT INTO accounts_limit (what, per, amount) VALUES ('sockets', 'person', 2000)"
-        )  # of one person
+            "INSERT INTO accounts_limit (what, per, amount, seconds)"
+            " VALUES ('sockets', 'person', 2000, NULL), ('openings', 'address', 2000, 60)"
+        )  # of one person, at one address
         site.begin()
         site.deadlines(first_token_seconds=600, call_seconds=600)
         site.to_provider.hole()  # nobody writes a word before all look
