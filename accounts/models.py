@@ -292,7 +292,7 @@ class Limit(models.Model):
         ADDRESS = "address", _("each network address")
 
     AT_A_TIME = (What.GOING, What.SOCKETS)
-    OF_STRANGERS = (What.OPENINGS, What.SIGN_INS, What.LINKS)
+    OF_STRANGERS = (What.OPENINGS, What.SIGN_INS)
     OF_PEOPLE = (What.ASKS, What.GOING, What.ACTS)
 
     what = models.CharField(max_length=10, choices=What)
@@ -339,7 +339,7 @@ class Limit(models.Model):
         if self.what and self.what not in self.AT_A_TIME and self.seconds is None:
             raise ValidationError({"seconds": _("Say in how many seconds.")})
         if self.what in self.OF_STRANGERS and (self.group is not None or self.per != self.Per.ADDRESS):
-            raise ValidationError({"per": _("Nobody has signed in yet: this is counted for each network address.")})
+            raise ValidationError({"per": _("Nobody knows yet who it is: this is counted for each network address.")})
         if self.what in self.OF_PEOPLE and self.per == self.Per.ADDRESS:
             raise ValidationError({"per": _("Whoever does this has signed in: choose each person, or a group.")})
         if self.per == self.Per.GROUP and self.group is None:

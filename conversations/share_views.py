@@ -102,7 +102,7 @@ def _through_a_link(
     @never_cache
     def opened(request: HttpRequest, token: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         try:
-            limits.take(limits.What.LINKS, address=request.META["REMOTE_ADDR"])
+            limits.take(limits.What.LINKS, request.user, request.META["REMOTE_ADDR"])
         except limits.Reached as reached:
             return too_often(request, reached)
         link = Share.objects.open_to(request.user, token).select_related("conversation__owner").first()

@@ -255,6 +255,21 @@ class TestWhatIsSaid:
         assert [each.status_code for each in found] == [302, 302, 429]
         assert 0 < int(found[-1]["Retry-After"]) <= 60
 
+    def test_opening_links_by_who_has_signed_in_where_that_is_decided(self):
+        limit(What.LINKS, 2).full_clean()
+        bob, alice, stranger = (links.browser(each) for each in (cast.bob(), cast.alice(), None))
+        assert [bob.get("/s/nothing-there/").status_code for _ in range(3)] == [404, 404, 429]
+        assert alice.get("/s/nothing-there/").status_code == 404
+        assert [stranger.get("/s/nothing-there/").status_code for _ in range(3)] == [302, 302, 429]
+
+    def test_opening_links_by_a_group_together(self):
+        group, bob, alice = Group.objects.create(name="Team"), cast.bob(), cast.alice()
+        group.user_set.set([bob, alice])
+        limit(What.LINKS, 1, per=Per.GROUP, group=group).full_clean()
+        assert links.browser(bob).get("/s/nothing-there/").status_code == 404
+        assert links.browser(alice).get("/s/nothing-there/").status_code == 429
+        assert links.browser().get("/s/nothing-there/").status_code == 302
+
 
 class TestOfAllauth:
     """Its own limits besides the site's: told in the same way."""
