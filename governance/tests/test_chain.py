@@ -113,6 +113,15 @@ def test_a_rewritten_chain_is_found_against_a_head(trail):
     assert wrong(head) == ["Event 5 is another than the one whose head was exported."]
 
 
+def test_of_two_heads_of_one_event_both_must_fit(trail):
+    before = chain.read(chain.signed(chain.head()))
+    rewrite("UPDATE governance_event SET kind = 'asked' WHERE id = 2")
+    since = chain.read(chain.signed(chain.head()))
+    assert wrong(since) == []
+    for heads in [(before, since), (since, before)]:
+        assert wrong(*heads) == ["Event 5 is another than the one whose head was exported."]
+
+
 def test_a_head_that_fits_is_borne_out(trail, tmp_path):
     out = StringIO()
     call_command("audit_head", stdout=out)
