@@ -3,24 +3,30 @@
 from typing import Any
 from uuid import UUID
 
-from council.models import Call, Deliberation
+from council.models import Call, Deliberation, LanguageModel
 from governance import audit
 from governance.audit import Kind, Thing
 from governance.rows import Statement
 
 DELIBERATION = "deliberation"
 
+# By the model's id at its provider, as where it was asked for: names need not be unique. Of a model that was deleted
+# since the call knows the name alone.
+_SEEN = """
+    jsonb_build_object('provider', call.provider_name, 'model', coalesce(model.model_id, call.model_name))
+"""
 # Calls of which a part may have gone out count as seen.
-_ENDED = """
+_ENDED = f"""
     jsonb_build_object(
-        'status', %s::text, 'seconds', %s::numeric, 'calls', count(*), 'unknown', count(*) FILTER (WHERE unknown),
-        'cost', sum(cost), 'seen by', coalesce(
-            jsonb_agg(DISTINCT jsonb_build_object('provider', provider_name, 'model', model_name))
-                FILTER (WHERE sent IS NOT NULL), '[]'
-        )
+        'status', %s::text, 'seconds', %s::numeric, 'calls', count(*),
+        'unknown', count(*) FILTER (WHERE call.unknown), 'cost', sum(call.cost),
+        'seen by', coalesce(jsonb_agg(DISTINCT {_SEEN}) FILTER (WHERE call.sent IS NOT NULL), '[]')
     )
 """
-_CALLS = f"{Call._meta.db_table} WHERE deliberation_id = %s"
+_CALLS = f"""
+    {Call._meta.db_table} AS call
+    LEFT JOIN {LanguageModel._meta.db_table} AS model ON model.id = call.language_model_id
+"""
 
 
 def thing(deliberation_id: Any) -> Thing:
@@ -53,6 +59,7 @@ def asked(actor: UUID, deliberation: Deliberation, council: str, conversation: A
 
 def ended(deliberation_id: Any, status: str, seconds: float) -> Statement:
     """The statement that tells how one ended, what it cost, and which models of which providers saw a part of it."""
+    of_it = f"{_CALLS} WHERE call.deliberation_id = %s"
     return audit.event_of(
-        Kind.ENDED, thing(deliberation_id), _ENDED, _CALLS, str(status), round(seconds, 3), deliberation_id
+        Kind.ENDED, thing(deliberation_id), _ENDED, of_it, str(status), round(seconds, 3), deliberation_id
     )

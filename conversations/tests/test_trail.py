@@ -9,8 +9,9 @@ from django.utils import timezone
 from conversations import asking, deleting
 from conversations.tests import links
 from conversations.tests.worker import carry_out
+from council import trail as council_trail
 from council.models import Council, Deliberation, LanguageModel, Provider, Seat
-from governance import audit, chain
+from governance import audit, chain, rows
 from governance.models import Event, Tally
 from governance.tests.trail import events, last, whole_trail
 
@@ -45,9 +46,20 @@ def test_its_end_is_told_with_who_has_seen_it(alice, provider):
     assert (told.actor, told.object_id) == (None, str(turn.deliberation_id))
     assert told.details["status"] == found.status == "complete"
     assert told.details["calls"] - found.calls.exclude(purpose="title").count() in {0, 1}  # with the title's
-    assert {each["model"] for each in told.details["seen by"]} == {"Model 0", "Model 1", "Model 3"}
+    assert {each["model"] for each in told.details["seen by"]} == {"test-0", "test-1", "test-3"}
     assert {each["provider"] for each in told.details["seen by"]} == {Provider.objects.get().name}
     assert "heron" not in whole_trail()
+
+
+def test_models_of_one_name_are_told_apart_and_one_that_was_deleted_by_its_name(alice, provider):
+    LanguageModel.objects.update(name="The model")
+    turn = asking.ask(alice, QUESTION, Council.objects.get())
+    found = carry_out(turn)
+    found.calls.filter(language_model__model_id="test-2").update(language_model=None)
+    rows.execute([council_trail.ended(found.pk, found.status, 1.0)])
+    before, now = ({each["model"] for each in told.details["seen by"]} for told in events("ended"))
+    assert before == {"test-0", "test-1", "test-2", "test-3"}
+    assert now == {"test-0", "test-1", "The model", "test-3"}
 
 
 def test_one_that_failed_and_one_that_was_stopped_are_told_too(alice, provider):
