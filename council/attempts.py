@@ -141,7 +141,7 @@ class Ledger:
             self.place = await self.places.take(provider.pk)
             # In a long line much can happen.
             self.probe = self.probe or await self._let_through()
-        self.sent = self.sent._replace(sent=await in_thread(call_rows.go, self.sent.id))
+        self.sent = self.sent._replace(sent=await in_thread(call_rows.go, self.sent.id, self.sent.title_of))
 
     async def _let_through(self) -> bool:
         return await in_thread(breakers.let_through, self.model, self.sent.id, self.sent.policy)

@@ -6,9 +6,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from council import trail
 from council.core.errors import Stale
 from council.core.values import CHAIRMAN, Outcome, Slot, Stage, Usage
 from council.models import Breaker, Call, CallPolicy, LanguageModel, Provider
@@ -93,13 +95,15 @@ class NewCall:
 class SentCall(NamedTuple):
     """The id of a call's row, the provider as it is now (None: not to be asked any more), and the rules for calls.
 
-    `sent` is None where the way is not free: the provider has a limit, or the model is left alone.
+    `sent` is None where the way is not free: the provider has a limit, or the model is left alone. `title_of`: the
+    deliberation whose title it is to bring, and which may end before it goes out.
     """
 
     id: int
     provider: Provider | None
     policy: Policy = _DEFAULT_POLICY
     sent: datetime | None = None
+    title_of: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +175,26 @@ def _same(provider: Provider | None, model: ModelSnapshot) -> Provider | None:
 
 
 def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall:
-    """Write the row of one call that is about to be sent."""
-    (one,) = sent([call], rows.execute(sending([call], deliberation_id, fence)))
-    return one
+    """Write the row of one call that is about to be sent and fills no slot: a title's, or one that tries a model."""
+    with transaction.atomic():
+        (one,) = sent([call], rows.execute(sending([call], deliberation_id, fence)))
+        rows.execute(_told(one.id, deliberation_id))
+    return one._replace(title_of=deliberation_id)
 
 
-def go(call: int) -> datetime:
+def go(call: int, title_of: Any = None) -> datetime:
     """A call whose way was not free goes out now; returns when. Raises Stale where it has been ended meanwhile."""
     now = timezone.now()
     sent = {"state": Call.State.SENT, "sent": now}
-    (gone,) = rows.execute([rows.update(TABLE, sent, f"id = %s AND state = '{Call.State.QUEUED}'", call)])
+    going = rows.update(TABLE, sent, f"id = %s AND state = '{Call.State.QUEUED}'", call)
+    gone, *_ = rows.execute([going, *_told(call, title_of)])
     if not gone.count:
         raise Stale
     return now
+
+
+def _told(call: int, title_of: Any) -> list[Statement]:
+    return trail.titled(title_of, call) if title_of else []
 
 
 def ending(ends: Sequence[CallEnd]) -> list[Statement]:

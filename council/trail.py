@@ -1,4 +1,4 @@
-"""Deliberations in the audit trail: what is asked of which council, and who had seen it when it was over."""
+"""Deliberations in the audit trail: what is asked of which council, and which models saw it."""
 
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,13 @@ _ENDED = f"""
 _CALLS = f"""
     {Call._meta.db_table} AS call
     LEFT JOIN {LanguageModel._meta.db_table} AS model ON model.id = call.language_model_id
+"""
+# Whoever ends the deliberation and whoever sends the call wait for each other here: either the end counts the call, or
+# the call finds the deliberation ended.
+_HOLD = f"SELECT 1 FROM {Deliberation._meta.db_table} WHERE id = %s FOR SHARE"  # noqa: S608  # own name
+_SENT_LATER = f"""
+    {_CALLS} JOIN {Deliberation._meta.db_table} AS deliberation ON deliberation.id = call.deliberation_id
+    WHERE call.id = %s AND call.sent IS NOT NULL AND deliberation.finished IS NOT NULL
 """
 
 
@@ -63,3 +70,15 @@ def ended(deliberation_id: Any, status: str, seconds: float) -> Statement:
     return audit.event_of(
         Kind.ENDED, thing(deliberation_id), _ENDED, of_it, str(status), round(seconds, 3), deliberation_id
     )
+
+
+def titled(deliberation_id: Any, call: int) -> list[Statement]:
+    """The statements that tell of a title's call that goes out once its deliberation has ended, which cannot name it.
+
+    To be carried out in the transaction that writes the call as sent, after it; of one that goes out before, nothing.
+    """
+    seen = f"jsonb_build_object('seen by', jsonb_build_array({_SEEN}))"
+    return [
+        (_HOLD, [deliberation_id]),
+        audit.event_of(Kind.TITLED, thing(deliberation_id), seen, _SENT_LATER, call),
+    ]

@@ -155,14 +155,17 @@ def no_deliberation_alone(account: Account) -> Iterator[str]:
 
 
 def audited(account: Account) -> Iterator[str]:
-    """I6: the chain of the audit trail is whole; in it each deliberation was asked once and ended once for each try."""
+    """I6: the chain of the audit trail is whole; each deliberation was asked once in it and ended once for each try.
+
+    Whoever was sent a part of it is named.
+    """
     events = [tuple(each.values()) for each in account.site.rows(hash_chain.EVENTS)]
     for each in hash_chain.look_through(events).wrong:
         yield f"I6: {each}"
-    told = Counter(
-        (each["object_id"], each["kind"])
-        for each in account.site.rows("SELECT object_id, kind FROM governance_event WHERE object_type = 'deliberation'")
+    about = account.site.rows(
+        "SELECT object_id, kind, details FROM governance_event WHERE object_type = 'deliberation'"
     )
+    told = Counter((each["object_id"], each["kind"]) for each in about)
     for key in (str(each["id"]) for each in account.deliberations):
         asked, again, ended = (told[key, kind] for kind in ("asked", "tried again", "ended"))
         seen = sum(str(each[0]) == key for each in account.tried_again)
@@ -171,6 +174,20 @@ def audited(account: Account) -> Iterator[str]:
                 f"I6: the trail says of {key} that it was asked {asked} times, tried again {again} and ended {ended};"
                 f" the pages tried it again {seen} times"
             )
+    yield from unnamed(account.calls, about)
+
+
+def unnamed(calls: list[dict[str, Any]], events: list[dict[str, Any]]) -> Iterator[str]:
+    """The calls that were sent and whose provider and model no event of their deliberation names as one that saw it."""
+    named = {
+        (event["object_id"], each["provider"], each["model"])
+        for event in events
+        for each in event["details"].get("seen by", [])
+    }
+    for call in calls:
+        seen = (str(call["deliberation_id"]), call["provider_name"], call["model_id"])
+        if call["sent"] and seen not in named:
+            yield f"I6: the trail of {seen[0]} does not name {seen[2]} of {seen[1]}, asked for its {call['purpose']}"
 
 
 # I3 (money) joins here, a function like these, when there is a ledger.

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     DID = "did"
     ASKED = "asked"
     ENDED = "ended"
+    TITLED = "titled"
     REFUSED = "refused"
     TRIED_AGAIN = "tried again"
     STOPPED = "stopped"

@@ -1,16 +1,25 @@
 """What people do with conversations is in the audit trail: who, what, by whom it was seen, and never what it says."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
+from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations import asking, deleting
+from conversations import asking, deleting, titles
+from conversations.models import Conversation
 from conversations.tests import links
 from conversations.tests.worker import carry_out
+from council import call_rows, plans
 from council import trail as council_trail
-from council.models import Council, Deliberation, LanguageModel, Provider, Seat
+from council.call_rows import NewCall
+from council.core.values import Mode
+from council.models import Call, Council, Deliberation, LanguageModel, Provider, Seat
+from council.threads import in_thread
 from governance import audit, chain, rows
 from governance.models import Event, Tally
 from governance.tests.trail import events, last, whole_trail
@@ -60,6 +69,71 @@ def test_models_of_one_name_are_told_apart_and_one_that_was_deleted_by_its_name(
     before, now = ({each["model"] for each in told.details["seen by"]} for told in events("ended"))
     assert before == {"test-0", "test-1", "test-2", "test-3"}
     assert now == {"test-0", "test-1", "The model", "test-3"}
+
+
+def test_a_model_that_is_asked_for_a_title_after_the_end_is_told(alice, provider, monkeypatch):
+    """Of a council that is done before it is time for a title; the cheapest of it, which nobody asked before."""
+    LanguageModel.objects.filter(model_id="test-3").update(output_price=0)
+    suggest = titles.suggest
+
+    async def later(claim, heard):
+        while not await in_thread(Deliberation.objects.filter(finished__isnull=False).exists):
+            await asyncio.sleep(0.01)
+        return await suggest(claim, heard)
+
+    monkeypatch.setattr(titles, "suggest", later)
+    turn = asking.ask(alice, QUESTION, Council.objects.get(), Mode.ANSWERS)
+    found = carry_out(turn)
+    assert Conversation.objects.get().titled
+    assert "test-3" not in {each["model"] for each in last("ended").details["seen by"]}
+    (told,) = events("titled")
+    assert (told.actor, told.object_id) == (None, str(found.pk))
+    assert told.details == {"seen by": [{"provider": "Test", "model": "test-3"}]}
+
+
+@pytest.fixture
+def over(conversation):
+    """A deliberation that has ended, and a call for its title."""
+    found = Deliberation.objects.get()
+    return found, NewCall(Call.Purpose.TITLE, plans.snapshot(LanguageModel.objects.get(model_id="test-0")))
+
+
+def test_a_titles_call_that_waits_for_its_turn_is_told_when_it_goes_out(over):
+    found, title = over
+    Provider.objects.update(concurrency=1)
+    waits = call_rows.send(title, found.pk, 1)
+    assert waits.sent is None
+    assert not events("titled")
+    call_rows.go(waits.id, waits.title_of)
+    assert [each.object_id for each in events("titled")] == [str(found.pk)]
+
+
+def test_one_that_goes_out_before_the_end_is_told_with_the_end(over):
+    found, title = over
+    Deliberation.objects.update(finished=None)
+    call_rows.send(title, found.pk, 1)
+    assert not events("titled")
+    rows.execute([council_trail.ended(found.pk, "complete", 1.0)])
+    assert {"provider": "Test", "model": "test-0"} in last("ended").details["seen by"]
+
+
+def test_one_that_goes_out_at_the_very_end_is_told(over):
+    """Neither sees what the other has not committed yet: it waits for the end, or the end for it."""
+    found, title = over
+    Deliberation.objects.update(finished=None)
+
+    def send():
+        call_rows.send(title, found.pk, 1)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as other:
+        with transaction.atomic():
+            Deliberation.objects.update(finished=timezone.now())
+            rows.execute([council_trail.ended(found.pk, "complete", 1.0)])
+            sent = other.submit(send)
+            wait([sent], timeout=1)
+        sent.result()
+    assert {"provider": "Test", "model": "test-0"} in last("titled").details["seen by"]
 
 
 def test_one_that_failed_and_one_that_was_stopped_are_told_too(alice, provider):
