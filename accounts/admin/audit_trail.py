@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db.models import CharField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Cast
@@ -31,6 +32,10 @@ ONCE_IN = timedelta(minutes=1)
 """A look through a long trail takes about that long."""
 WORDS = 200
 """Characters of an event's details in the list."""
+MOST_EXPORTED = 20_000
+"""Events in a file, which is made in the memory of a web process."""
+EXPORTED_AT_A_TIME = 2_000
+EXPORTED = ("id", "at", "actor", "kind", "object_type", "object_id", "details", "hash")
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -130,28 +135,22 @@ class EventAdmin(ReadOnly):
             raise PermissionDenied
 
     @admin.action(description=gettext_lazy("Export as JSON lines"), permissions=["view"])
-    def export(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponse:
-        """The chosen events as a file: one a line, as the chain knows them."""
-        lines = [
-            json.dumps(
-                {
-                    "id": each.pk,
-                    "at": each.at.isoformat(),
-                    "actor": each.actor and str(each.actor),
-                    "kind": each.kind,
-                    "object_type": each.object_type,
-                    "object_id": each.object_id,
-                    "details": each.details,
-                    "hash": bytes(each.hash).hex(),
-                },
-                ensure_ascii=False,
-            )
-            for each in queryset.order_by("pk")
-        ]
+    def export(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponse | None:
+        """The chosen events as a file: one a line, as the chain knows them. Of too many, none: a part would mislead."""
+        try:
+            limits.take(limits.What.ACTS, request.user)
+        except limits.Reached as reached:
+            return too_often(request, reached)
+        if queryset.count() > MOST_EXPORTED:
+            said = _("A file has at most %s events. Narrow the list, by time or by who did it, and export each part.")
+            messages.error(request, said % intcomma(MOST_EXPORTED))
+            return None
+        # Whose pseudonym it is, which the list looks up, is left out.
+        events = queryset.order_by("pk").values(*EXPORTED).iterator(chunk_size=EXPORTED_AT_A_TIME)
+        lines = [f"{json.dumps(_exported(each), ensure_ascii=False)}\n" for each in events]
         audit.record(Kind.EXPORTED, request.user.actor, Thing("audit trail"), events=len(lines))  # type: ignore[union-attr]  # the same
         name = 'attachment; filename="audit-trail.jsonl"'
-        content = "".join(f"{line}\n" for line in lines)
-        return HttpResponse(content, content_type="application/jsonl", headers={"Content-Disposition": name})
+        return HttpResponse(lines, content_type="application/jsonl", headers={"Content-Disposition": name})
 
     @admin.display(description=gettext_lazy("who"))
     def who(self, event: Any) -> str:
@@ -180,6 +179,12 @@ class EventAdmin(ReadOnly):
     def fingerprint(self, event: Event) -> str:
         """In hexadecimal digits."""
         return bytes(event.hash).hex()
+
+
+def _exported(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as JSON knows it."""
+    actor = event["actor"] and str(event["actor"])
+    return {**event, "at": event["at"].isoformat(), "actor": actor, "hash": bytes(event["hash"]).hex()}
 
 
 def _told(name: str, value: Any) -> str:

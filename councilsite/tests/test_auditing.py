@@ -9,9 +9,11 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
-from accounts import roles, setup
-from accounts.models import Invitation, User
+from accounts import limits, roles, setup
+from accounts.admin import audit_trail
+from accounts.models import Invitation, Limit, User
 from accounts.roles import Role
 from accounts.tests.cast import PASSWORD
 from accounts.tests.cast import bob as member
@@ -252,6 +254,25 @@ class TestTheExplorer:
         lines = [json.loads(line) for line in response.content.decode().splitlines()]
         assert [each["id"] for each in lines] == sorted(chosen)
         assert last("exported").details == {"events": len(chosen)}
+
+    def test_exports_are_limited_like_all_others(self, client, root, page):
+        Limit.objects.create(what="acts", per="person", amount=1, seconds=3600)
+        limits.forget()
+        for status in (200, 429):
+            response = client.post(page, {"action": "export", "_selected_action": [1]})
+            assert response.status_code == status
+        assert len(events("exported")) == 1
+
+    def test_of_too_many_events_none_are_exported_and_a_part_of_them_is(self, client, root, page, monkeypatch):
+        audit.record(audit.Kind.DID, root.actor)
+        newest = Event.objects.first()
+        monkeypatch.setattr(audit_trail, "MOST_EXPORTED", 1)
+        chosen = {"action": "export", "select_across": "1", "_selected_action": [1]}
+        assert "at most 1 events" in client.post(page, chosen, follow=True).content.decode()
+        assert not events("exported")
+        between = urlencode({"at__gte": newest.at, "at__lt": newest.at + timedelta(days=1)})
+        response = client.post(f"{page}?{between}", chosen)
+        assert [json.loads(each)["id"] for each in response.content.decode().splitlines()] == [newest.pk]
 
     def test_nobody_changes_anything_there(self, client, page):
         place = reverse("admin:governance_event_change", args=[1])
