@@ -30,6 +30,8 @@ from governance.models import Event, Verification
 
 ONCE_IN = timedelta(minutes=1)
 """A look through a long trail takes about that long."""
+LATE = timedelta(days=2)
+"""It is looked through every night: where it was not for so long, the job does not run."""
 WORDS = 200
 """Characters of an event's details in the list."""
 MOST_EXPORTED = 20_000
@@ -95,8 +97,12 @@ class EventAdmin(ReadOnly):
         return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """With what the last look through the trail came to."""
-        known = {"verification": Verification.objects.first(), "head": chain.head()}
+        """With what the last look through the trail came to, and what has come since."""
+        last = Verification.objects.first()
+        known: dict[str, Any] = {"verification": last}
+        if last is not None:
+            known["late"] = timezone.now() - last.at > LATE
+            known["since"] = max(0, chain.head().event - last.count)
         return super().changelist_view(request, (extra_context or {}) | known)
 
     @method_decorator(require_POST)

@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.http import urlencode
 
 from accounts import limits, roles, setup
@@ -241,6 +242,19 @@ class TestTheExplorer:
         said = client.post(verify, follow=True).content.decode()
         assert "The trail is not whole." in said
         assert "Event 1 is not what it was when it was written." in said
+
+    def test_its_badge_does_not_vouch_for_a_trail_that_was_not_looked_at_for_days(self, client, page):
+        chain.verify_and_keep()
+        for _ in range(2):
+            audit.record(audit.Kind.DID)
+        for days, whole in ((1, True), (3, False)):
+            then = timezone.now() - timedelta(days=days)
+            Verification.objects.update(at=then)
+            said = client.get(page).content.decode()
+            assert ("The trail is whole." in said) is whole
+            assert ("should be every night" in said) is not whole
+            assert date_format(timezone.localtime(then), "DATETIME_FORMAT") in said
+            assert "2 events have come since." in said
 
     def test_its_head_is_a_signed_document_and_an_event(self, client, root, page):
         response = client.post(reverse("admin:governance_event_head"))
