@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
 from accounts import factors, signing_up
-from accounts.models import SiteSettings, User
+from accounts.models import SHELL_EMAIL, TAKEN, SiteSettings, User
 
 ADDRESS = _("E-mail address")
 PASSWORD_HELP = _("At least ten characters, and not one of the common ones.")
@@ -91,6 +91,13 @@ class AddressForm(allauth_forms.AddEmailForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].label = _("New e-mail address")
+
+    def clean_email(self) -> str:
+        """Raises ValidationError for the shell's, too, which may have no account yet."""
+        email = str(super().clean_email())
+        if email == SHELL_EMAIL:
+            raise ValidationError(TAKEN)
+        return email
 
 
 class ForgottenPasswordForm(allauth_forms.ResetPasswordForm):

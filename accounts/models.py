@@ -24,15 +24,19 @@ from governance.fields import EncryptedTextField
 from governance.tokens import digest, new_token
 
 SHELL_EMAIL = "shell@council.invalid"
+"""Of the account that `UserManager.shell` makes. Nobody else gets it, whether that account is there yet or not."""
+TAKEN = _("Somebody else uses this address.")
 
 
 class UserManager(BaseUserManager["User"]):
     """Makes people, who are known by their e-mail address."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Raises ValueError without an address."""
+        """Raises ValueError without an address, and ValidationError with the shell's: commands show that in words."""
         if not email:
             raise ValueError("A person needs an e-mail address.")
+        if email.lower() == SHELL_EMAIL:
+            raise ValidationError(TAKEN)
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -53,15 +57,25 @@ class UserManager(BaseUserManager["User"]):
         return self.filter(is_active=True, is_staff=False, is_superuser=False).exclude(emailaddress__verified=True)
 
     def has_account(self, email: str) -> bool:
-        """Whether somebody has this address, or has proved it theirs. For administrators alone to know."""
+        """Whether somebody has this address, or has proved it theirs. For administrators alone to know.
+
+        The shell's is taken before the shell has ever asked.
+        """
+        if email.lower() == SHELL_EMAIL:
+            return True
         owners = self.filter(email__iexact=email).exclude(pk__in=self.unproven())
         return owners.exists() or EmailAddress.objects.filter(email__iexact=email, verified=True).exists()
 
     def shell(self) -> "User":
-        """The account that owns what is asked from the shell without `--user`. Nobody can sign in as it."""
+        """The account that owns what is asked from the shell without `--user`. Nobody can sign in as it.
+
+        Raises ValueError where somebody who can has its address: they would see what is asked from the shell.
+        """
         user, _created = self.get_or_create(
             email=SHELL_EMAIL, defaults={"name": "Shell", "is_active": False, "password": "!shell"}
         )
+        if not user.is_shell:
+            raise ValueError(f"Somebody else has the shell's address, {SHELL_EMAIL}. Give them another, under People.")
         return user
 
 
@@ -95,11 +109,16 @@ class User(AbstractUser):
         return self.name or self.email
 
     def clean(self) -> None:
-        """Addresses are kept in lower case. Raises ValidationError if somebody else has proved this one theirs."""
+        """Addresses are kept in lower case.
+
+        Raises ValidationError if somebody else has proved this one theirs, and if it is the shell's.
+        """
         super().clean()
         self.email = self.email.lower()
+        if self.email == SHELL_EMAIL:
+            raise ValidationError({"email": TAKEN})
         if EmailAddress.objects.filter(email=self.email, verified=True).exclude(user_id=self.pk).exists():
-            raise ValidationError({"email": _("Somebody else uses this address.")})
+            raise ValidationError({"email": TAKEN})
 
     def vouch_for_address(self) -> None:
         """Make it the one address of this person, and verified: an administrator stands for it, no mail is needed."""
@@ -118,9 +137,14 @@ class User(AbstractUser):
         (found,) = rows.execute([roles.statement(self.pk)])
         return roles.read(found)
 
+    @property
+    def is_shell(self) -> bool:
+        """Whether this is the shell's account. Its address alone is not enough: nobody may be able to sign in to it."""
+        return self.email == SHELL_EMAIL and not self.is_active and not self.has_usable_password()
+
     def may(self, right: str) -> bool:
         """Whether this person has a permission. Whoever works at the shell administers the machine, and may."""
-        return self.email == SHELL_EMAIL or self.has_perm(right)
+        return self.is_shell or self.has_perm(right)
 
     def get_full_name(self) -> str:
         """The name, or the address of somebody without one."""

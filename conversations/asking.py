@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from psycopg.errors import ForeignKeyViolation
 
 from accounts import limits, roles
-from accounts.models import SHELL_EMAIL, User
+from accounts.models import User
 from conversations import jobs, titles
 from conversations.markdown import clean
 from conversations.models import Conversation, Turn
@@ -108,7 +108,7 @@ def ask(
 
 def often(user: User) -> None:
     """Count that this person asks. Raises Refused where that is too often. Whoever is at the shell may."""
-    if user.email == SHELL_EMAIL:
+    if user.is_shell:
         return
     try:
         limits.take(limits.What.ASKS, user)
@@ -122,7 +122,7 @@ def room(user: User) -> list[Statement]:
     They raise rows.NotThere where this person, or a group of theirs, has as much at work as they may; whoever begins
     something for the same waits for the end of this transaction. Whoever is at the shell may.
     """
-    if user.email == SHELL_EMAIL:
+    if user.is_shell:
         return []
     statements: list[Statement] = []
     for limit, whose in limits.at_once(limits.What.GOING, user):

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import roles, sessions, sockets, trail
 from accounts.factors import FACTORS
-from accounts.models import SHELL_EMAIL, User
+from accounts.models import User
 from accounts.roles import Role
 from governance import audit
 from governance.audit import Kind
@@ -121,9 +121,7 @@ class PersonAdmin(PeopleAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Nobody changes the shell's account; only a superuser changes a superuser or another of the staff."""
-        if obj is not None and (
-            obj.email == SHELL_EMAIL or ((obj.is_superuser or obj.is_staff) and not is_superuser(request))
-        ):
+        if obj is not None and (obj.is_shell or ((obj.is_superuser or obj.is_staff) and not is_superuser(request))):
             return False
         return super().has_change_permission(request, obj)
 

@@ -81,7 +81,10 @@ class Command(BaseCommand):
 
     def _user(self, email: str | None) -> User:
         if email is None:
-            return User.objects.shell()
+            try:
+                return User.objects.shell()
+            except ValueError as error:
+                raise CommandError(str(error), returncode=USAGE) from error
         user = User.objects.filter(email__iexact=email, is_active=True).first()
         if user is None:
             raise CommandError(f"There is no active account with the address {email}.", returncode=USAGE)
@@ -89,7 +92,7 @@ class Command(BaseCommand):
 
     def _council(self, user: User, slug: str | None) -> Council:
         # The shell's account stands for whoever administers the machine: it may ask every council.
-        usable = Council.objects.filter(enabled=True) if not user.is_active else Council.objects.usable_by(user)
+        usable = Council.objects.filter(enabled=True) if user.is_shell else Council.objects.usable_by(user)
         council = usable.filter(slug=slug).first() if slug else usable.first()
         if council is None:
             known = ", ".join(usable.values_list("slug", flat=True)) or "none"
