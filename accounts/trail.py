@@ -1,4 +1,9 @@
-"""Sign-ins, and what people change of theirs, in the audit trail: what Django and allauth tell of by signals."""
+"""Sign-ins, and what people change of theirs, in the audit trail: what Django and allauth tell of by signals.
+
+Most of allauth's come after the row was saved: what is changed and its event are together because `accounts.urls` puts
+a transaction around the views. Of an app, and of recovery codes, it tells only once they are committed; so what is
+added is told as its row is.
+"""
 
 from typing import Any, Protocol
 from uuid import UUID
@@ -6,6 +11,7 @@ from uuid import UUID
 from allauth.account import signals as account
 from allauth.mfa import signals as factors
 from django.contrib.auth import signals
+from django.db.models.signals import post_save
 from django.dispatch import Signal
 from django.http import HttpRequest
 
@@ -35,9 +41,7 @@ _CHANGES: dict[Signal, str] = {
     account.email_changed: "address changed",
     account.email_added: "address added",
     account.email_removed: "address removed",
-    factors.authenticator_added: "second factor added",
     factors.authenticator_removed: "second factor removed",
-    factors.authenticator_reset: "recovery codes made anew",
 }
 
 
@@ -48,6 +52,7 @@ def connect() -> None:
     signals.user_login_failed.connect(_failed, dispatch_uid="trail")
     for signal in _CHANGES:
         signal.connect(_changed, dispatch_uid="trail")
+    post_save.connect(_added, "mfa.Authenticator", dispatch_uid="trail")
 
 
 def _signed_in(request: HttpRequest, user: Someone, **_: Any) -> None:
@@ -73,3 +78,11 @@ def _changed(signal: Signal, user: Someone | None = None, email_address: Any = N
     factor = getattr(more.get("authenticator"), "type", "")
     told = {"factor": str(factor)} if factor else {}
     audit.record(Kind.SIGN_IN_CHANGED, person.actor, thing(person), what=_CHANGES[signal], **told)
+
+
+def _added(instance: Any, created: bool, **_: Any) -> None:  # noqa: FBT001  # the signal's own
+    """A second factor, or new recovery codes."""
+    if created:
+        what = "recovery codes made" if instance.type == instance.Type.RECOVERY_CODES else "second factor added"
+        person = instance.user
+        audit.record(Kind.SIGN_IN_CHANGED, person.actor, thing(person), what=what, factor=str(instance.type))

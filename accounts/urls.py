@@ -1,10 +1,12 @@
 """Addresses of the settings and of one-time links; `/accounts/` is allauth's."""
 
+from allauth.account import views as account
 from allauth.mfa.recovery_codes import views as codes
 from allauth.mfa.totp import views as apps
 from allauth.mfa.webauthn import views as keys
 from django.contrib.auth.decorators import login_required
-from django.urls import path
+from django.db.transaction import atomic
+from django.urls import path, re_path
 
 from accounts import views
 from accounts.refusing import sparingly
@@ -27,9 +29,24 @@ urlpatterns = [
             ("download/", codes.download_recovery_codes, "downloaded", "mfa_download_recovery_codes"),
         )
     ),
-    # Each of these is an event, and allauth has no limit to how often.
+    # What these change, and its event, is kept together or not at all: allauth saves first, and tells then.
     *(
-        path(f"accounts/2fa/{place}/", login_required(sparingly("POST")(view)), name=name)
+        re_path(f"^accounts/{place}/$", atomic(view), name=name)
+        for place, view, name in (
+            ("email", account.email, "account_email"),
+            (r"confirm-email/(?P<key>[-:\w]+)", account.confirm_email, "account_confirm_email"),
+            ("password/change", account.password_change, "account_change_password"),
+            ("password/set", account.password_set, "account_set_password"),
+            (
+                "password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)",
+                account.password_reset_from_key,
+                "account_reset_password_from_key",
+            ),
+        )
+    ),
+    # The same; besides, allauth has no limit to how often.
+    *(
+        path(f"accounts/2fa/{place}/", login_required(sparingly("POST")(atomic(view))), name=name)
         for place, view, name in (
             ("recovery-codes/generate", codes.generate_recovery_codes, "mfa_generate_recovery_codes"),
             ("totp/activate", apps.activate_totp, "mfa_activate_totp"),
