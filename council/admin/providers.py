@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from council import catalogue, rules
+from council.admin.approving import decide
 from council.admin.parts import SlugOnce
 from council.models import LanguageModel, Provider
 
@@ -151,8 +152,7 @@ class ProviderAdmin(SlugOnce):
         moved = rules.host(before or "") != rules.host(obj.base_url)
         if moved and not request.user.has_perm("council.approve_languagemodel"):
             for model in obj.language_models.filter(approval=LanguageModel.Approval.APPROVED):
-                model.decide(LanguageModel.Approval.PROPOSED, request.user)
-                model.save(update_fields=["approval", "decided", "decided_by"])
+                decide(request, model, LanguageModel.Approval.PROPOSED)
 
     @admin.display(description=gettext_lazy("key"), boolean=True, ordering="key_set")
     def has_key(self, provider: Any) -> bool:

@@ -104,6 +104,16 @@ class TestWhatIsNotInUse:
         moved = {"name": "Test", "kind": "compatible", "enabled": "on", "address": "https://elsewhere.example/v1"}
         assert client.post(place, {**moved, "new_key": "sk-new-and-long-enough"}).status_code == 302
         assert set(Provider.objects.get().language_models.values_list("approval", flat=True)) == {"proposed"}
+        told = Event.objects.filter(kind="changed", object_type="council.languagemodel").exclude(object_id=model.slug)
+        others = LanguageModel.objects.exclude(pk=model.pk)
+        assert sorted(each.object_id for each in told) == sorted(each.slug for each in others)
+        for each in told:
+            changes = each.details["changes"]
+            decided = others.get(slug=each.object_id).decided.isoformat()
+            assert each.actor == keeper.actor
+            assert changes["approval"] == ["approved", "proposed"]
+            assert changes["decided"] == [None, decided]
+            assert changes["decided_by"] == [None, str(keeper.actor)]
 
 
 class TestUnseen:
