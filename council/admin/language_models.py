@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from council import calls
+from council.admin.approving import decide
 from council.admin.parts import DollarsField, SlugOnce, dollars
 from council.core.values import Reply
 from council.models import LanguageModel
@@ -105,11 +106,13 @@ class LanguageModelAdmin(SlugOnce):
         return bool(request.user.has_perm("council.approve_languagemodel"))
 
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: Any) -> None:
-        """With who decided."""
-        if "approval" in form.changed_data:
+        """With who decided: what was approved before an exchange was another model."""
+        exchanged = change and not {"model_id", "provider"}.isdisjoint(form.changed_data)
+        if not self.has_approve_permission(request):
+            if exchanged:
+                obj.decide(LanguageModel.Approval.PROPOSED, request.user)
+        elif exchanged or not {"approval", "approval_note"}.isdisjoint(form.changed_data):
             obj.decide(obj.approval, request.user)
-        elif change and {"model_id", "provider"} & set(form.changed_data) and not self.has_approve_permission(request):
-            obj.decide(LanguageModel.Approval.PROPOSED, request.user)  # what was approved was another model
         super().save_model(request, obj, form, change)
 
     @admin.action(description=gettext_lazy("Approve"), permissions=["approve"])
@@ -128,9 +131,9 @@ class LanguageModelAdmin(SlugOnce):
         chosen = list(queryset.exclude(approval=approval))
         for model in chosen:
             with transaction.atomic():
-                model.decide(approval, request.user)
-                model.save(update_fields=["approval", "decided", "decided_by"])
-                self.log_change(request, model, str(approval.label).capitalize())
+                decide(request, model, approval, note="")  # the note there was is about another decision
+                # For Django's own history. The audit trail has it already, and passes over such a list.
+                self.log_change(request, model, [{"changed": {"fields": ["approval", "note"]}}])
         done = ngettext("%(n)s model is %(now)s.", "%(n)s models are %(now)s.", len(chosen))
         words = {"n": len(chosen), "now": approval.label}
         self.message_user(request, done % words, messages.SUCCESS if chosen else messages.WARNING)

@@ -144,15 +144,19 @@ class ProviderAdmin(SlugOnce):
         )
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's
-        """Models that are served from elsewhere now are others: whoever may not approve them proposes them."""
+        """Models that are served from elsewhere now are others, approved by whoever moves them if they may do that.
+
+        Whoever may not proposes them.
+        """
         before = (
             Provider.objects.filter(pk=obj.pk).values_list("base_url", flat=True).first() if change else obj.base_url
         )
         super().save_model(request, obj, form, change)
-        moved = rules.host(before or "") != rules.host(obj.base_url)
-        if moved and not request.user.has_perm("council.approve_languagemodel"):
-            for model in obj.language_models.filter(approval=LanguageModel.Approval.APPROVED):
-                decide(request, model, LanguageModel.Approval.PROPOSED)
+        if rules.host(before or "") != rules.host(obj.base_url):
+            approval = LanguageModel.Approval
+            may = request.user.has_perm("council.approve_languagemodel")
+            for model in obj.language_models.filter(approval=approval.APPROVED):
+                decide(request, model, approval.APPROVED if may else approval.PROPOSED)
 
     @admin.display(description=gettext_lazy("key"), boolean=True, ordering="key_set")
     def has_key(self, provider: Any) -> bool:

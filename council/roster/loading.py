@@ -1,8 +1,9 @@
 """A roster's entries -> rows, in one transaction, and what that changes.
 
-An entry of the file says all of its row: a key that is left out is its default. Two things are the database's where the
-file is silent: who may use a council (without `groups`), and API keys, which no file holds. Rows that the file does not
-name are left alone. Deliberations carry their own snapshot and are never touched.
+An entry of the file says all of its row: a key that is left out is its default. Three things are the database's where
+the file is silent: who may use a council (without `groups`), what was decided about a model (without `approval`), and
+API keys, which no file holds. Rows that the file does not name are left alone. Deliberations carry their own snapshot
+and are never touched.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from governance import audit
 from governance.audit import Kind, Thing
 
 KEY = "API key"
+DECISION = ("approval", "approval_note", "provider", "model_id")
+"""Of a model: what is decided, why, and about what. Whoever loads a file that changes one of these has decided."""
 FALLBACKS = {"fallbacks": Seat.Role.MEMBER, "chairman_fallbacks": Seat.Role.CHAIRMAN}
 
 
@@ -158,7 +161,7 @@ def _models(
     for entry in entries:
         row = rows.setdefault(entry.slug, LanguageModel())
         before = values.of_model(row) if row.pk else None
-        after = whole(entry)
+        after = _model(entry, before)
         if after["provider"] not in providers:
             mistakes.add(_unknown("provider", after["provider"]), entry, "provider")
             continue
@@ -167,7 +170,7 @@ def _models(
             mistakes.add(f"{after['provider']} has this model already, as “{owner}”.", entry, "model_id")
         put(row, {**after, "provider": providers[after["provider"]]}, entry, mistakes)
         changes = differing("models", before, after)
-        if before is None or before["approval"] != after["approval"]:
+        if before is None or any(before[key] != after[key] for key in DECISION):
             row.decide(after["approval"])
         loaded.add("models", entry.slug, changes, new=before is None)
         if changes:
@@ -179,6 +182,15 @@ def _models(
     for row in changed:
         save(row, "models", "decided", "decided_by")
     return rows
+
+
+def _model(entry: Entry, before: dict[str, Any] | None) -> dict[str, Any]:
+    """What the file says of a model. What was decided about it stays where the file has no word on that."""
+    said = whole(entry)
+    if before and "approval" not in entry.values:
+        said["approval"] = before["approval"]
+        said["approval_note"] = entry.values.get("approval_note", before["approval_note"])
+    return said
 
 
 def _councils(entries: list[Entry], models: dict[str, LanguageModel], loaded: Loaded, mistakes: Mistakes) -> None:

@@ -71,6 +71,7 @@ NAMED = {
         "context",
         "max_output",
         "enabled",
+        "approval",
     },
     "councils": {"slug", "name", "members", "default", "groups"},
     "seats": {"seat"},
@@ -94,7 +95,7 @@ _OTHERS: dict[tuple[str, str], tuple[type, Any]] = {
     ("councils", "seats"): (list, []),
     ("seats", "seat"): (str, None),
 }
-# Whoever loads a file has decided.
+# Whoever loads a file has decided about what is new in it.
 _OF_FILES = {("models", "approval"): LanguageModel.Approval.APPROVED.value}
 _TYPES = {
     "BooleanField": bool,

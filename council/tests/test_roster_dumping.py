@@ -34,6 +34,7 @@ output_price = 10000000
 context = 400000
 max_output = 32000
 enabled = true
+approval = "approved"
 
 [[models]]
 slug = "small"
@@ -42,6 +43,7 @@ model_id = "acme/small"
 name = "Small"
 context = 32768
 enabled = true
+approval = "approved"
 
 [[councils]]
 slug = "ours"

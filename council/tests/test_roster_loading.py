@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.core.management import CommandError
 from django.db import connection
 
+from accounts.models import User
 from council import plans
 from council.core.values import Mode
 from council.models import Council, Deliberation, LanguageModel, Provider, Seat
@@ -16,6 +17,7 @@ from council.tests import rosters
 from council.tests.roster_files import KEY, ROSTER, SEATS, everything
 
 pytestmark = pytest.mark.django_db
+SWITCHED_OFF = ROSTER.replace("default = true", "enabled = false")
 
 
 def test_it_makes_what_the_file_says(load):
@@ -110,6 +112,44 @@ def test_a_key_that_is_left_out_is_its_default(load):
     assert "max_output: 32000 -> nothing" in said
     big = LanguageModel.objects.get(slug="big")
     assert (big.context, big.max_output) == (32_768, None)
+
+
+@pytest.fixture
+def retired(load):
+    """A model of the file's that somebody has retired since."""
+    load(ROSTER)
+    big = LanguageModel.objects.get(slug="big")
+    big.decide("retired", User.objects.create_user("alice@example.org"), "Too dear.")
+    big.save()
+    return big
+
+
+def decision(model):
+    model.refresh_from_db()
+    return model.approval, model.approval_note, model.decided, model.decided_by
+
+
+def test_what_was_decided_about_a_model_stays_where_the_file_has_no_word_on_it(load, retired):
+    before = decision(retired)
+    said = load(SWITCHED_OFF.replace("1_250_000", "1_000_000"))
+    assert "input_price: 1250000 -> 1000000" in said
+    assert "approval" not in said
+    assert decision(retired) == before
+
+
+def test_a_file_that_says_it_has_decided(load, retired):
+    said = load(ROSTER.replace('slug = "big"\n', 'slug = "big"\napproval = "approved"\n', 1))
+    assert 'approval: "retired" -> "approved"' in said
+    assert 'approval_note: "Too dear." ->' in said
+    approval, note, decided, by = decision(retired)
+    assert (approval, note, by) == ("approved", "", None)
+    assert decided
+
+
+def test_a_file_that_exchanges_a_model_has_decided_about_another(load, retired):
+    load(SWITCHED_OFF.replace("acme/big", "acme/bigger"))
+    approval, note, _decided, by = decision(retired)
+    assert (approval, note, by) == ("retired", "Too dear.", None)
 
 
 def test_what_the_file_does_not_name_is_left_alone_and_said_so(load):

@@ -208,10 +208,48 @@ class TestApproval:
         assert model.decided
         self.act(client, "approve", model)
         assert model.approval == "approved"
-        assert [each.details["what"] for each in Event.objects.filter(kind="did").order_by("pk")] == [
-            "Retired",
-            "Approved",
-        ]
+        told = [each.details["changes"] for each in Event.objects.filter(kind="changed").order_by("pk")]
+        assert [each["approval"] for each in told] == [["approved", "retired"], ["retired", "approved"]]
+        assert not Event.objects.filter(kind="did").exists()
+
+    def test_the_note_of_an_earlier_decision_goes_with_it(self, client, model):
+        earlier = person(Role.ADMINISTRATOR, is_staff=True)
+        model.decide("retired", earlier, "Too dear.")
+        model.save()
+        admin = User.objects.create_superuser("root@example.org", PASSWORD)
+        client.force_login(admin)
+        self.act(client, "approve", model)
+        assert (model.approval, model.approval_note, model.decided_by) == ("approved", "", admin)
+        told = Event.objects.get(kind="changed")
+        assert (told.actor, told.object_id) == (admin.actor, model.slug)
+        assert told.details["changes"]["approval_note"] == ["Too dear.", ""]
+        assert told.details["changes"]["decided_by"] == [str(earlier.actor), str(admin.actor)]
+
+    @pytest.mark.parametrize("changed", [{"approval_note": "For drafts alone."}, {"model_id": "another/model"}])
+    def test_whoever_changes_what_is_approved_has_approved_it(self, client, model, changed):
+        model.decide("approved", person(Role.ADMINISTRATOR, is_staff=True), "Tried on Monday.")
+        model.save()
+        admin = User.objects.create_superuser("root@example.org", PASSWORD)
+        client.force_login(admin)
+        page = reverse("admin:council_languagemodel_change", args=[model.pk])
+        form = client.get(page).context["adminform"].form
+        given = {name: value for name, value in form.initial.items() if value is not None}
+        assert client.post(page, {**given, "name": "Renamed"}).status_code == 302
+        model.refresh_from_db()
+        assert model.decided_by != admin
+        assert client.post(page, {**given, **changed}).status_code == 302
+        model.refresh_from_db()
+        assert (model.approval, model.decided_by) == ("approved", admin)
+
+    def test_whoever_moves_a_provider_has_approved_what_it_serves(self, client, model):
+        LanguageModel.objects.update(decided_by=person(Role.ADMINISTRATOR, is_staff=True))
+        admin = User.objects.create_superuser("root@example.org", PASSWORD)
+        client.force_login(admin)
+        moved = {"name": "Test", "kind": "compatible", "enabled": "on", "address": "https://elsewhere.example/v1"}
+        place = reverse("admin:council_provider_change", args=[model.provider_id])
+        assert client.post(place, {**moved, "new_key": "sk-new-and-long-enough"}).status_code == 302
+        for each in LanguageModel.objects.all():
+            assert (each.approval, each.decided_by) == ("approved", admin)
 
     def test_who_may_not_cannot(self, client, model):
         somebody = person(is_staff=True)
