@@ -1,4 +1,4 @@
-"""One socket a conversation page: authorise, send what it lacks, forward, look. It writes nothing but refusals."""
+"""One socket a conversation page: authorise, send what the page lacks, forward, look. It reads, and writes nothing."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,7 @@ from conversations import trail
 from conversations.changes import Changes, Known, drawing, known_from, look, page_message
 from conversations.models import Conversation
 from conversations.viewers import group_of
-from governance import audit, rows
-from governance.audit import Kind, Thing
+from governance import rows
 from governance.rows import Statement
 from governance.times import hurried
 
@@ -57,7 +56,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     """Brings a page forward. The page says what it has in the address: `after` (turn) and `revision`."""
 
     kind = trail.CONVERSATION
-    """What it shows: by this its refusals are counted."""
+    """What it shows, in the log."""
     conversation_id: UUID
     joined: tuple[str, ...] = ()
     people: frozenset[int] = frozenset()
@@ -193,7 +192,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             if changes is None:
                 self.deliberation = ""
                 if not self.seen:
-                    await drawing(audit.count, Kind.REFUSED, Thing("socket", self.kind))
+                    logger.info("The socket of a %s was refused", self.kind)  # a consumer writes no rows
                 await self._show_out(NOT_FOUND)
                 return False
             self.seen = True
