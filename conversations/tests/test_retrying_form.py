@@ -9,8 +9,6 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
-from structlog.contextvars import merge_contextvars
-from structlog.testing import capture_logs
 
 from conversations import asking, changes, presenting, reading, retrying, sharing
 from conversations.changes import Known
@@ -89,7 +87,7 @@ def test_it_leads_back_to_what_is_tried_again(client, turn):
     assert carry_out(turn).answers.get(seat=1).outcome == "complete"
 
 
-def test_it_tells_all_viewers(client, turn, monkeypatch):
+def test_it_tells_all_viewers(client, turn, monkeypatch, caplog):
     messages = []
 
     async def tell(conversation_id, message):
@@ -97,10 +95,12 @@ def test_it_tells_all_viewers(client, turn, monkeypatch):
 
     monkeypatch.setattr("conversations.viewers.tell", tell)
     known = Known(turn.pk, Deliberation.objects.get().revision, turn.conversation.title, "synthesising")
-    with capture_logs([merge_contextvars]) as logged:
+    with caplog.at_level("INFO"):
         assert post(client, turn, **{"HX-Request": "true"}).status_code == 204
     assert messages == [(turn.conversation_id, "renewed")]
-    (said,) = [each for each in logged if each["event"] == "Trying again"]
+    (said,) = [
+        each.msg for each in caplog.records if isinstance(each.msg, dict) and each.msg["event"] == "Trying again"
+    ]
     assert said["deliberation"] == str(turn.deliberation_id)
     what = changes.since(turn.conversation, known)
     assert what.unfinished
