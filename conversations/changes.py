@@ -53,9 +53,10 @@ class Changes:
         return page_message(self.html, self.known, unfinished=self.unfinished)
 
 
-def page_message(html: str, known: Known, *, unfinished: bool) -> dict[str, object]:
-    """HTML for a page, and what it then has: it says so when it looks again."""
-    return {"content": html, "after": known.turn, "revision": known.revision, "unfinished": unfinished}
+def page_message(html: str | None, known: Known, *, unfinished: bool) -> dict[str, object]:
+    """HTML for a page (None: nothing is new), and what it then has: it says so when it looks again."""
+    content = {} if html is None else {"content": html}
+    return {**content, "after": known.turn, "revision": known.revision, "unfinished": unfinished}
 
 
 def since(conversation: Conversation, known: Known) -> Changes:

@@ -33,6 +33,9 @@ SETTLE = hurried(1.0)
 LOOK = hurried(3.0)
 """Seconds between looks at the rows while a deliberation is unfinished: a lost last frame heals by then."""
 
+QUIET = hurried(5.0)
+"""Seconds without a message after which a page that waits is told that its socket lives."""
+
 AFTERWARDS = hurried(30.0)
 """Seconds after the end, or the opening of the page, until it looks once more: a title may come that late, unheard."""
 
@@ -85,6 +88,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self.deliberation = ""
         self.unfinished = True
         self.heard = 0.0
+        self.told = 0.0
         self.last_look = monotonic() + AFTERWARDS
         self.updating = asyncio.Lock()
         try:
@@ -218,14 +222,21 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             if now >= self.visible_until:
                 self.visible = None
             first = self.known is NOTHING
-            if first or self._due(now):
-                try:
+            try:
+                if first or self._due(now):
                     await self._update()
                     if not first and now >= self.last_look:
                         self.last_look = math.inf
-                except Exception:
-                    logger.exception("Could not look at conversation %s", self.conversation_id)
+                await self._show_life()
+            except Exception:
+                logger.exception("Could not look at conversation %s", self.conversation_id)
             await asyncio.sleep(LOOK)
+
+    async def _show_life(self) -> None:
+        """A line that somebody between has dropped looks as if the models only thought: a page must tell them apart."""
+        async with self.updating:
+            if self.joined and self.unfinished and monotonic() - self.told >= QUIET:
+                await self._send(None)
 
     def _due(self, now: float) -> bool:
         if self.unfinished:
@@ -233,7 +244,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             return self.visible is None or now - self.heard >= LOOK
         return now >= self.last_look
 
-    async def _send(self, html: str) -> None:
+    async def _send(self, html: str | None) -> None:
+        self.told = monotonic()
         said = orjson.dumps(page_message(html, self.known, unfinished=self.unfinished))
         if len(said) > LONGEST:
             await self._show_out(TOO_LONG)

@@ -8,6 +8,7 @@ and another begins it again.
 import asyncio
 import contextlib
 import contextvars
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -28,6 +29,8 @@ from psycopg.types.json import Jsonb
 from council.claiming import Claim
 from governance.rows import Statement
 from governance.times import hurried
+
+logger = logging.getLogger(__name__)
 
 QUEUE = "deliberations"
 TASK = "deliberate"
@@ -184,8 +187,12 @@ class GivenJobs(JobManager):
         while True:
             await asyncio.sleep(interval)
             if self.worker_id is not None:
-                with contextlib.suppress(ConnectorException):  # the database is away, and others say so
+                try:
                     await self.update_heartbeat(self.worker_id)
+                except ConnectorException:
+                    continue  # the database is away, and others say so
+                except Exception:
+                    logger.exception("No sign of life could be given")
 
     @property
     def free(self) -> bool:

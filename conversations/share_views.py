@@ -81,10 +81,11 @@ def revoke_links(request: HttpRequest) -> HttpResponse:
     """Revoke one of a person's own links, or all of them."""
     mine = Share.objects.visible_to(request.user)
     one = request.POST.get("share", "")
+    which = int(one) if one.isdecimal() and len(one) < 18 else 0
     if one:
-        mine = mine.filter(pk=one) if one.isdecimal() and len(one) < 18 else mine.none()
+        mine = mine.filter(pk=which)
     count = sharing.revoke(mine, trail.actor_of(request.user))
-    if one and not count:
+    if one and not Share.objects.filter(pk=which, conversation__owner=request.user).exists():
         count_refused(request)
     messages.success(request, ngettext("%s link was revoked.", "%s links were revoked.", count) % count)
     return redirect("links")

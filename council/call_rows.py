@@ -42,12 +42,13 @@ UNHEARD = "It was never sent: the database was away just then."
 # its model's breaker is closed; else its row waits for `go`. A model may have been deleted since the plan was made;
 # the lock keeps it until the call's row is there.
 _SENDING = f"""
-    INSERT INTO {TABLE} (deliberation_id, fence, purpose, seat, language_model_id, model_name, provider_name, queued,
-        sent, state, outcome, error, generation, estimated)
-    SELECT %s::uuid, %s, call.purpose, call.seat::smallint, there.id, call.model_name, call.provider_name, call.queued,
+    INSERT INTO {TABLE} (deliberation_id, fence, purpose, seat, language_model_id, model_name, model_id, provider_name,
+        queued, sent, state, outcome, error, generation, estimated)
+    SELECT %s::uuid, %s, call.purpose, call.seat::smallint, there.id, call.model_name, call.model_id,
+        call.provider_name, call.queued,
         CASE WHEN there.free THEN %s END,
         CASE WHEN there.free THEN '{Call.State.SENT}' ELSE '{Call.State.QUEUED}' END, '', '', '', false
-    FROM (VALUES {{}}) AS call (place, purpose, seat, model, model_name, provider_name, queued)
+    FROM (VALUES {{}}) AS call (place, purpose, seat, model, model_name, model_id, provider_name, queued)
     LEFT JOIN LATERAL (
         SELECT model.id, provider.enabled AND provider.concurrency IS NULL AND breaker.state IS NULL AS free
         FROM {_MODEL} AS model
@@ -141,8 +142,8 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
     given: list[Any] = [deliberation_id, fence, now]
     for place, call in enumerate(calls):
         seat = call.slot.seat if call.slot and call.slot.seat != CHAIRMAN else None
-        given += [place, str(call.purpose), seat, call.model.pk, call.model.name, call.model.provider_name]
-        given.append(call.queued or now)
+        given += [place, str(call.purpose), seat, call.model.pk, call.model.name, call.model.model_id]
+        given += [call.model.provider_name, call.queued or now]
     models = list({call.model.pk for call in calls})
     trying = all(call.purpose == Call.Purpose.TEST for call in calls)  # before anybody approves it
     return [(_sending(len(calls)), given), (_PROVIDERS, [models, trying])]
@@ -150,7 +151,7 @@ def sending(calls: Sequence[NewCall], deliberation_id: Any = None, fence: int = 
 
 @cache
 def _sending(count: int) -> str:
-    return _SENDING.format(", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * count))
+    return _SENDING.format(", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s)"] * count))
 
 
 def sent(calls: Sequence[NewCall], results: Sequence[Result]) -> list[SentCall]:
@@ -178,7 +179,8 @@ def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall
     """Write the row of one call that is about to be sent and fills no slot: a title's, or one that tries a model."""
     with transaction.atomic():
         (one,) = sent([call], rows.execute(sending([call], deliberation_id, fence)))
-        rows.execute(_told(one.id, deliberation_id))
+        if one.provider is not None:  # else nothing goes out
+            rows.execute(_told(one.id, deliberation_id))
     return one._replace(title_of=deliberation_id)
 
 

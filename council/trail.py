@@ -3,17 +3,17 @@
 from typing import Any
 from uuid import UUID
 
-from council.models import Call, Deliberation, LanguageModel
+from council.models import Call, Deliberation
 from governance import audit
 from governance.audit import Kind, Thing
 from governance.rows import Statement
 
 DELIBERATION = "deliberation"
 
-# By the model's id at its provider, as where it was asked for: names need not be unique. Of a model that was deleted
-# since the call knows the name alone.
+# By the model's id at its provider as the call had it, whatever became of the model since: names need not be unique.
+# A call that an earlier release wrote has the name alone.
 _SEEN = """
-    jsonb_build_object('provider', call.provider_name, 'model', coalesce(model.model_id, call.model_name))
+    jsonb_build_object('provider', call.provider_name, 'model', coalesce(nullif(call.model_id, ''), call.model_name))
 """
 # Calls of which a part may have gone out count as seen.
 _ENDED = f"""
@@ -23,10 +23,7 @@ _ENDED = f"""
         'seen by', coalesce(jsonb_agg(DISTINCT {_SEEN}) FILTER (WHERE call.sent IS NOT NULL), '[]')
     )
 """
-_CALLS = f"""
-    {Call._meta.db_table} AS call
-    LEFT JOIN {LanguageModel._meta.db_table} AS model ON model.id = call.language_model_id
-"""
+_CALLS = f"{Call._meta.db_table} AS call"
 # Whoever ends the deliberation and whoever sends the call wait for each other here: either the end counts the call, or
 # the call finds the deliberation ended.
 _HOLD = f"SELECT 1 FROM {Deliberation._meta.db_table} WHERE id = %s FOR SHARE"  # noqa: S608  # own name

@@ -25,9 +25,8 @@ class Account:
         self.site, self.pages = site, pages
         self.deliberations = site.rows("SELECT * FROM council_deliberation WHERE created >= %s ORDER BY created", since)
         self.calls = site.rows(
-            "SELECT call.*, model.model_id FROM council_call call JOIN council_deliberation deliberation"
-            " ON deliberation.id = call.deliberation_id LEFT JOIN council_languagemodel model"
-            " ON model.id = call.language_model_id WHERE deliberation.created >= %s ORDER BY call.id",
+            "SELECT call.* FROM council_call call JOIN council_deliberation deliberation"
+            " ON deliberation.id = call.deliberation_id WHERE deliberation.created >= %s ORDER BY call.id",
             since,
         )
         self.requests = [each for each in site.provider.requests() if each["kind"] != "models"]

@@ -60,11 +60,12 @@ def test_its_end_is_told_with_who_has_seen_it(alice, provider):
     assert "heron" not in whole_trail()
 
 
-def test_models_of_one_name_are_told_apart_and_one_that_was_deleted_by_its_name(alice, provider):
+def test_models_are_told_by_the_ids_they_were_asked_by_and_calls_of_old_by_names(alice, provider):
     LanguageModel.objects.update(name="The model")
     turn = asking.ask(alice, QUESTION, Council.objects.get())
     found = carry_out(turn)
-    found.calls.filter(language_model__model_id="test-2").update(language_model=None)
+    found.calls.filter(model_id="test-2").update(model_id="", language_model=None)
+    LanguageModel.objects.filter(model_id="test-1").update(model_id="another")
     rows.execute([council_trail.ended(found.pk, found.status, 1.0)])
     before, now = ({each["model"] for each in told.details["seen by"]} for told in events("ended"))
     assert before == {"test-0", "test-1", "test-2", "test-3"}

@@ -131,7 +131,7 @@ class LanguageModelAdmin(SlugOnce):
         chosen = list(queryset.exclude(approval=approval))
         for model in chosen:
             with transaction.atomic():
-                decide(request, model, approval, note="")  # the note there was is about another decision
+                decide(request, [model], approval, note="")  # the note there was is about another decision
                 # For Django's own history. The audit trail has it already, and passes over such a list.
                 self.log_change(request, model, [{"changed": {"fields": ["approval", "note"]}}])
         done = ngettext("%(n)s model is %(now)s.", "%(n)s models are %(now)s.", len(chosen))

@@ -155,8 +155,9 @@ class ProviderAdmin(SlugOnce):
         if rules.host(before or "") != rules.host(obj.base_url):
             approval = LanguageModel.Approval
             may = request.user.has_perm("council.approve_languagemodel")
-            for model in obj.language_models.filter(approval=approval.APPROVED):
-                decide(request, model, approval.APPROVED if may else approval.PROPOSED)
+            approved = obj.language_models.filter(approval=approval.APPROVED).select_related("decided_by")
+            moved = list(approved.select_for_update(of=("self",)).order_by("pk"))
+            decide(request, moved, approval.APPROVED if may else approval.PROPOSED)
 
     @admin.display(description=gettext_lazy("key"), boolean=True, ordering="key_set")
     def has_key(self, provider: Any) -> bool:

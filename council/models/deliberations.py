@@ -214,6 +214,9 @@ class Call(models.Model):
         LanguageModel, null=True, on_delete=models.SET_NULL, related_name="calls", db_index=False
     )
     model_name = models.CharField(max_length=200)
+    model_id = models.CharField(
+        max_length=200, blank=True, db_default="", help_text=_("The provider's own id of the model that was asked.")
+    )
     provider_name = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=State, default=State.SENT)
     outcome = models.CharField(max_length=10, choices=[(each.value, each.value) for each in Outcome], blank=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from unittest.mock import ANY
 
 import pytest
 from allauth.usersessions.models import UserSession
@@ -91,6 +92,21 @@ async def test_its_owner_hears_what_is_there(conversation, kind):
     told = json.loads(await owner.receive_from(PATIENCE))
     assert "What now?" in told["content"]
     assert (told["revision"], told["unfinished"]) == (3, False)
+    await owner.disconnect()
+
+
+async def test_a_page_that_waits_is_told_that_its_socket_lives(conversation, monkeypatch):
+    for name in ("SETTLE", "LOOK", "QUIET"):
+        monkeypatch.setattr(consumers, name, 0.1)
+    await sync_to_async(Deliberation.objects.update)(status="running")
+    owner = socket(conversation, await sync_to_async(page_of)(conversation.owner))
+    assert (await owner.connect(PATIENCE))[0]
+    await _says(owner, "What now?")
+    assert json.loads(await owner.receive_from(PATIENCE)) == {"after": ANY, "revision": 3, "unfinished": True}
+    await sync_to_async(Deliberation.objects.update)(status="complete", revision=4)
+    while json.loads(await owner.receive_from(PATIENCE))["unfinished"]:
+        pass
+    assert await owner.receive_nothing(0.5)
     await owner.disconnect()
 
 

@@ -52,7 +52,9 @@
     say(live.dataset.gone);
   };
 
+  let line;
   live.addEventListener("htmx:ws:before:connection", ({ detail: { connection } }) => {
+    line = connection;
     const url = new URL(connection.url);
     url.search = query();
     connection.url = url.href;
@@ -92,11 +94,12 @@
     poll();
   });
   addEventListener("online", poll);
-  /* A line that somebody between has dropped without a word looks as if the models only thought. */
+  /* While something goes on the server speaks every few seconds. A socket that is mute for longer was dropped by
+     somebody between; once it is closed, whatever it still held back cannot come after what is asked for instead. */
   setInterval(() => {
-    if (lost || gone || !unfinished() || performance.now() - heard < 6000) return;
-    heard = performance.now();
-    poll();
+    if (lost || gone || !unfinished() || performance.now() - heard < 20000) return;
+    disconnected();
+    line.socket.close();
   }, 1000);
 
   /* Following. Within 80 pixels of its end the page goes with what grows, until the reader's hand says otherwise. */
