@@ -114,7 +114,7 @@ def socket(apart: Apart, browser: httpx.Client, place: str) -> ClientConnection:
 def frames(page: ClientConnection) -> Iterator[str]:
     """What a socket brings of texts that grow, to the end of the deliberation."""
     while (message := json.loads(page.recv(PATIENCE)))["unfinished"]:
-        if FRAME.search(message["content"]):
+        if FRAME.search(message.get("content", "")):
             yield message["content"]
 
 

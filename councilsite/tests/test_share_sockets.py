@@ -66,7 +66,7 @@ async def opened(share: Share, person=None, query: str = "after=0&revision=0") -
 
 
 async def told(page: WebsocketCommunicator, words: str) -> dict:
-    while words not in (said := json.loads(await page.receive_from(PATIENCE)))["content"]:
+    while words not in (said := json.loads(await page.receive_from(PATIENCE))).get("content", ""):
         pass
     return said
 
