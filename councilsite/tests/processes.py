@@ -64,13 +64,15 @@ class Program:
 
     def close(self) -> None:
         """End it where it still runs, and wait for all that it has started: its folder may be about to go."""
-        if self.process.poll() is None:
-            family = self.family()
-            self.process.kill()
+        try:
+            if self.process.poll() is None:
+                family = self.family()
+                self.process.kill()
+                self.ends()
+                wait_until_gone(family)
             self.ends()
-            wait_until_gone(family)
-        self.ends()
-        self.process.stdout.close()
+        finally:
+            self.process.stdout.close()
 
 
 class Command(Program):
@@ -90,6 +92,13 @@ def free_port() -> int:
 def wait_until_gone(processes: list[psutil.Process]) -> None:
     """Ours were waited for; the ones of a killed parent end by themselves and init may be slow to reap them."""
     deadline = time.monotonic() + PATIENCE
-    while left := [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]:
+    while left := [each for each in processes if not _is_gone(each)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it went between the two
+        return True
