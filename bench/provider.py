@@ -110,12 +110,13 @@ class Server:
                 400, {"error": {"message": "The body is no JSON object.", "type": "invalid_request_error"}}
             )
         ask = Ask(record.number, body, self.settings)
-        record.kind = "models" if record.path.endswith("/models") else ask.kind
+        last = record.path.partition("?")[0].rpartition("/")[2]
+        record.kind = last if record.method == "GET" else ask.kind
         for place, rule in enumerate(self.rules):
             if rule.takes(ask, record.path):
                 record.rule = place
                 return faults.scripted(ask, rule.respond)
-        match record.method, record.path.rpartition("/")[2]:
+        match record.method, last:
             case "GET", "models":
                 return faults.plain(200, {"object": "list", "data": self.settings.models})
             case "POST", "completions":

@@ -33,6 +33,7 @@ class Record:
     """Which connection it came by: equal numbers mean that one was used again."""
     method: str
     path: str
+    """With its query."""
     headers: dict[str, str]
     """Names in lower case, without Authorization."""
     key_sha256: str | None
@@ -288,6 +289,6 @@ class Connection(asyncio.Protocol):
         self.keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
         if "transfer-encoding" in headers:
             self.keep = False
-        record, play = self.server.receive(self.number, method, path.partition("?")[0], headers, body)
+        record, play = self.server.receive(self.number, method, path, headers, body)
         self.reply = Reply(self, record, play)
         self.reply.begin()

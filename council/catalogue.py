@@ -3,16 +3,11 @@
 OpenRouter tells all of it, most others little more than ids. What a list does not tell stays as it is here.
 """
 
-import asyncio
-import json
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import aiohttp
-import httpx
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
@@ -20,14 +15,10 @@ from django.db import transaction
 from council.core.errors import CouncilError, NotTheProtocol, ProviderError, UnreadableKey
 from council.core.values import clean
 from council.models import LanguageModel, Provider
-from council.providers import chat, connecting, failures
+from council.providers import connecting, telling
 from council.providers.chat import Endpoint
 from governance import audit
 from governance.audit import Kind, Thing
-
-SECONDS = 30.0
-LIST_BYTES = 20_000_000
-TOO_MUCH = f"It was not read within {SECONDS:.0f} seconds and {LIST_BYTES // 1_000_000} MB."
 
 # What servers call the room of a model, OpenRouter's name first.
 _CONTEXTS = ("context_length", "max_model_len", "context_window", "max_context_length")
@@ -58,7 +49,7 @@ def refresh(provider: Provider) -> Refreshed:
 
 
 def offered(provider: Provider) -> dict[str, dict[str, Any]]:
-    """What the provider lists, by id. Blocks for SECONDS or a little more. Raises NoCatalogue."""
+    """What the provider lists, by id. Blocks for `telling.SECONDS` or a little more. Raises NoCatalogue."""
     if provider.kind == Provider.Kind.PRACTICE:
         raise NoCatalogue(f"{provider.name} has no list of models: it is the one that ships with the site.")
     try:
@@ -91,48 +82,23 @@ def take_over(provider: Provider, offered: dict[str, dict[str, Any]], by: UUID |
     return Refreshed(tuple(updated), tuple(missing), len(offered), changes)
 
 
+def endpoint_of(provider: Provider) -> Endpoint:
+    """Where it tells of itself. Raises ImproperlyConfigured for a key that cannot be read."""
+    return Endpoint(provider.base_url, provider.api_key, provider.kind, model_id="", private=provider.private_address)
+
+
 def _fetch(provider: Provider) -> Any:
     """The list as it came. Raises a ProviderError."""
     try:
-        endpoint = Endpoint(
-            provider.base_url, provider.api_key, provider.kind, model_id="", private=provider.private_address
-        )
+        endpoint = endpoint_of(provider)
     except ImproperlyConfigured as error:
         raise UnreadableKey from error
-    try:
-        status, headers, body = async_to_sync(_read)(endpoint)
-    except TimeoutError as error:
-        raise NotTheProtocol(TOO_MUCH) from error
-    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
-        raise chat.no_connection(error, provider.base_url) from error
-    if status != httpx.codes.OK:
-        meant = failures.meaning(httpx.Response(status, headers=headers), body)
-        raise type(meant)(chat.without_key(str(meant), endpoint))
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise NotTheProtocol from error
+    return async_to_sync(_get)(endpoint)
 
 
-async def _read(endpoint: Endpoint) -> tuple[int, httpx.Headers, bytes]:
-    """The answer to the question for the list, by the way that calls go. Raises TimeoutError, and httpx's errors."""
-    request = httpx.Request(
-        "GET",
-        f"{endpoint.base_url.rstrip('/')}/models",
-        headers=chat.headers(endpoint),
-        extensions={"timeout": {"connect": chat.CONNECT_SECONDS}, connecting.PRIVATE: endpoint.private},
-    )
-    async with (
-        asyncio.timeout(SECONDS),
-        connecting.new_transport() as transport,
-        aclosing(await transport.handle_async_request(request)) as response,
-    ):
-        body = b""
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > LIST_BYTES:
-                raise NotTheProtocol(TOO_MUCH)
-        return response.status_code, response.headers, body
+async def _get(endpoint: Endpoint) -> Any:
+    async with connecting.new_transport() as transport:
+        return await telling.get(transport, endpoint, "models")
 
 
 def _models(body: Any) -> list[dict[str, Any]]:

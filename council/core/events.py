@@ -5,7 +5,7 @@ Text that grows is no event: it comes too often, and goes from the call to whoev
 
 from dataclasses import dataclass
 
-from council.core.values import Answer, Review, Slot, Stage, Standing, Status, Synthesis
+from council.core.values import Answer, Reply, Review, Slot, Stage, Standing, Status, Synthesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,14 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class StandInAsked:
-    """A slot's model failed, and one of the plan's fallback models is asked in its place: it begins afresh."""
+    """A slot's model failed, and one of the plan's fallback models is asked in its place: it begins afresh.
+
+    `own`: how far its own model came.
+    """
 
     slot: Slot
     stand_in: int
+    own: Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from council.providers.policy import Policy
 TEXT_CHARACTERS = 2_000_000
 REFUSAL_CHARACTERS = 500
 NOT_KNOWN = " Whether the provider carried it out, and bills it, is not known."
-ASKED_AGAIN = " It was asked once more."
+USAGE_SECONDS = 5.0
+"""From the end of a reply until its usage, which follows at once where it follows at all: somebody waits meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Deadlines:
 class Attempt:
     """What one attempt brought. `pieces` counts parts of text and thinking. Texts are kept as parts until asked for.
 
+    `reason`: why it ended, in the provider's word, where nobody knows what that means.
     `sent`: it may have reached the provider. `unknown`: and nobody knows what came of it. `fault`: whether it tells
     against how the model does; None where it tells nothing of that.
     """
@@ -51,6 +53,7 @@ class Attempt:
     thought: bool = False
     refusal: str = ""
     finish: Outcome | None = None
+    reason: str = ""
     error: str = ""
     outcome: Outcome = Outcome.FAILED
     sent: bool = False
@@ -180,19 +183,24 @@ async def _once(
     try:
         way = await observer.sending()
         attempt.sent = True
-        async with asyncio.timeout(deadlines.call):
-            async with aclosing(chat.stream(transport, way.endpoint, request, way.policy.connect)) as pieces:
-                await _read(pieces, attempt, deadlines, observer)
-        _conclude(attempt)
+        try:
+            async with asyncio.timeout(deadlines.call):
+                async with aclosing(chat.stream(transport, way.endpoint, request, way.policy.connect)) as pieces:
+                    await _read(pieces, attempt, deadlines, observer)
+        except (TimeoutError, errors.ProviderError):
+            # Once it has said that it is finished, all of it is there; what may be lost after that is its usage.
+            if attempt.finish is None:
+                raise
+        conclude(attempt)
     except TimeoutError:
         if way is None:
             raise
         again = _too_late(attempt, deadlines, way.policy, tries)
-    except errors.SchemaRefused:
-        attempt.error = "The provider does not take a JSON schema; it was asked again without."
-        await observer.ended(attempt)
-        raise
     except errors.ProviderError as error:
+        if isinstance(error, errors.SchemaRefused) and attempt.first_token is None:
+            attempt.error = "The provider does not take a JSON schema."
+            await observer.ended(attempt)
+            raise
         again = _failed(attempt, error, way, tries)
     except asyncio.CancelledError:
         attempt.outcome, attempt.error = Outcome.CANCELLED, "Stopped."
@@ -215,10 +223,7 @@ def _too_late(attempt: Attempt, deadlines: Deadlines, policy: Policy, tries: _Tr
         return None
     attempt.unknown = True
     attempt.error += NOT_KNOWN
-    if not tries.repeat(policy):
-        return None
-    attempt.error += ASKED_AGAIN
-    return _Retry(attempt, None)
+    return _Retry(attempt, None) if tries.repeat(policy) else None
 
 
 def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, tries: _Tries) -> _Retry | None:
@@ -234,16 +239,11 @@ def _failed(attempt: Attempt, error: errors.ProviderError, way: Way | None, trie
         attempt.error += f" It asks to wait {error.after:,.0f} seconds, which is longer than this site waits."
         return None
     another = tries.repeat(way.policy) if error.unknown else tries.another(way.policy)
-    if another and attempt.unknown:
-        attempt.error += ASKED_AGAIN
     return _Retry(attempt, error.after) if another else None
 
 
 async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadlines, observer: Observer) -> None:
-    """Take the pieces in. Raises TimeoutError after a silence that is too long, with words in the attempt.
-
-    Once the reply has said that it is finished, all of it is there; what may be lost after that is its usage.
-    """
+    """Take the pieces in. Raises TimeoutError after a silence that is too long, with words in the attempt."""
     try:
         async with asyncio.timeout(deadlines.first_token) as patience:
             sitter = _Patience(patience, deadlines.between_tokens)
@@ -256,21 +256,16 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                         sitter.heard()
                         _take(piece, attempt, observer)
                     if piece.finish is not None:
-                        attempt.finish = piece.finish
+                        sitter.finished()
+                        attempt.finish, attempt.reason = piece.finish, piece.reason
                     if piece.usage is not None:
                         attempt.usage = piece.usage
                     if attempt.characters >= TEXT_CHARACTERS:
-                        attempt.finish = Outcome.TRUNCATED
-                        attempt.error = "The answer was longer than two million characters and was cut there."
+                        attempt.finish, attempt.reason = Outcome.TRUNCATED, ""
                         break
             finally:
                 sitter.leave()
-    except errors.BrokeOff:
-        if attempt.finish is None:
-            raise
     except TimeoutError:
-        if attempt.finish is not None:
-            return
         attempt.error = (
             f"The model gave no sign of life for {deadlines.first_token:.0f} seconds."
             if attempt.first_token is None
@@ -323,15 +318,20 @@ class _Patience:
         else:
             self._timer = self._loop.call_at(due, self._look)
 
+    def finished(self) -> None:
+        """There is no more to hear than the usage."""
+        self.leave()
+        self._timeout.reschedule(self._loop.time() + USAGE_SECONDS)
+
     def leave(self) -> None:
         """Nothing more is waited for."""
         if self._timer is not None:
             self._timer.cancel()
 
 
-def _conclude(attempt: Attempt) -> None:
+def conclude(attempt: Attempt) -> None:
     """The end of a stream is not success: a finish reason is. What is finished tells nothing against the model."""
-    attempt.fault = False
+    attempt.error, attempt.unknown, attempt.fault = "", False, False
     if attempt.refusal and not attempt.characters:
         attempt.outcome, attempt.error = Outcome.REFUSED, f"The model declined: {attempt.refusal}"
     elif attempt.finish is None:
@@ -350,5 +350,9 @@ def _conclude(attempt: Attempt) -> None:
         )
     else:
         attempt.outcome = attempt.finish
-        if attempt.finish is Outcome.TRUNCATED:
-            attempt.error = attempt.error or "It reached the most tokens it may write."
+        if attempt.reason:
+            attempt.error = f"It ended for a reason that this site does not know: “{attempt.reason}”."
+        elif attempt.characters >= TEXT_CHARACTERS:
+            attempt.error = "The answer was longer than two million characters and was cut there."
+        elif attempt.finish is Outcome.TRUNCATED:
+            attempt.error = "It reached the most tokens it may write."

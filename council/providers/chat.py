@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,16 +29,18 @@ SECRET_CHARACTERS = 8
 _HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError)
 DRAIN_SECONDS = 0.5
 
-_FINISHES = {
-    "stop": Outcome.COMPLETE,
-    "eos": Outcome.COMPLETE,
-    "end_turn": Outcome.COMPLETE,
-    "tool_calls": Outcome.COMPLETE,
-    "length": Outcome.TRUNCATED,
-    "max_tokens": Outcome.TRUNCATED,
-    "content_filter": Outcome.FILTERED,
+# Beside OpenAI's own words those of Together, TGI, Anthropic, Cohere, Qianfan, Mistral and Zhipu.
+_FINISHES: dict[str, Outcome | None] = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "normal"), Outcome.COMPLETE),
+    **dict.fromkeys(("tool_calls", "function_call"), Outcome.COMPLETE),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), Outcome.TRUNCATED),
+    **dict.fromkeys(("content_filter", "sensitive"), Outcome.FILTERED),
     "refusal": Outcome.REFUSED,
+    **dict.fromkeys(("", "null"), None),
 }
+_BROKEN_OFF = {"error", "abort", "insufficient_system_resource", "network_error"}
+"""How OpenRouter, vLLM and SGLang, DeepSeek and Zhipu say that it failed underway."""
+REASON_CHARACTERS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,16 @@ class Endpoint:
 
 @dataclass(slots=True)  # not frozen: one is made for each token
 class Piece:
-    """A part of a streamed reply. Most carry text or thinking alone; the last say how it ended and what it cost."""
+    """A part of a streamed reply. Most carry text or thinking alone; the last say how it ended and what it cost.
+
+    `reason`: why it ended, in the provider's word, where nobody knows what that means.
+    """
 
     text: str = ""
     thinking: str = ""
     refusal: str = ""
     finish: Outcome | None = None
+    reason: str = ""
     generation: str = ""
     usage: dict[str, Any] | None = None
 
@@ -119,12 +125,12 @@ async def stream(
 
     Raises a ProviderError and nothing else.
     """
-    begun = False
+    begun, with_schema = False, request.schema is not None
     try:
         async with aclosing(await _send(transport, endpoint, request, connect)) as response:
             begun = True
             if response.status_code != httpx.codes.OK:
-                raise await failures.read(response, with_schema=request.schema is not None)  # noqa: TRY301  # goes on below
+                raise await failures.read(response, with_schema=with_schema)  # noqa: TRY301  # goes on below
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise errors.NotTheProtocol  # noqa: TRY301  # goes on below
             events = sse.events(response.aiter_bytes() if "content-encoding" in response.headers else _chunks(response))
@@ -136,7 +142,7 @@ async def stream(
                     await _drain(events)
                     break
                 if data:
-                    piece = _piece(data)
+                    piece = _piece(data, with_schema=with_schema)
                     if piece.text and not inline.over:
                         text, thinking = inline.split(piece.text)
                         piece = replace(piece, text=text, thinking=thinking)
@@ -158,8 +164,15 @@ async def stream(
 async def _send(
     transport: httpx.AsyncBaseTransport, endpoint: Endpoint, request: Request, connect: float
 ) -> httpx.Response:
-    try:
+    with sending_to(endpoint):
         return await transport.handle_async_request(_http(endpoint, request, connect))
+
+
+@contextlib.contextmanager
+def sending_to(endpoint: Endpoint) -> Iterator[None]:
+    """Around the sending of a request, for what its way raises bare: raises NotTheProtocol or Unreachable instead."""
+    try:
+        yield
     except (UnicodeDecodeError, UnicodeEncodeError) as error:  # a header that is no text
         raise errors.NotTheProtocol from error
     except ValueError as error:  # an address that looks like one and cannot be used
@@ -215,7 +228,7 @@ def no_connection(error: Exception, base_url: str) -> errors.ProviderError:
     return errors.Unreachable(no_way_to(base_url))
 
 
-def _piece(data: bytes) -> Piece:
+def _piece(data: bytes, *, with_schema: bool = False) -> Piece:
     try:
         chunk = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -226,24 +239,24 @@ def _piece(data: bytes) -> Piece:
             raise errors.NotTheProtocol("The stream holds something that is not JSON.") from error
     if not isinstance(chunk, dict):
         raise errors.NotTheProtocol
-    if chunk.get("error"):
-        raise failures.in_stream(chunk["error"])
     choices = chunk.get("choices") or [{}]
     choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
-    finish = choice.get("finish_reason")
-    if finish == "error":
-        raise errors.ServerFailed(
-            failures.words(choice.get("error")) or "The provider failed while the model was writing."
-        )
+    said = _text(choice.get("finish_reason"))
+    reason = said.partition(":")[0].lower()  # Gemini adds why: "content_filter: RECITATION"
+    if failed := chunk.get("error") or choice.get("error"):
+        raise failures.in_stream(failed, with_schema=with_schema)
+    if reason in _BROKEN_OFF:
+        raise errors.ServerFailed("The provider failed while the model was writing.")
     usage = chunk.get("usage")
     text, thoughts = _content(delta.get("content"))
     return Piece(
         text=text,
         thinking="" if text else thoughts or _thinking(delta),
         refusal=_text(delta.get("refusal")),
-        finish=_FINISHES.get(finish, Outcome.COMPLETE) if finish and isinstance(finish, str) else None,
+        finish=_FINISHES.get(reason, Outcome.TRUNCATED),
+        reason="" if reason in _FINISHES else said[:REASON_CHARACTERS],
         generation=_text(chunk.get("id")),
         usage=usage if isinstance(usage, dict) else None,
     )

@@ -1,6 +1,7 @@
 """What it means that a provider answers with an error, in its own words where it has some: one of `core.errors`."""
 
 import json
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isnan
@@ -13,6 +14,7 @@ from council.core.values import clean
 ERROR_BYTES = 20_000
 GAVE_UP_WAITING = {408, 504, 522, 524}
 """A timeout that somebody else noticed: a provider, a gateway, Cloudflare. It leaves as much open as one of our own."""
+_A_STATUS = re.compile("[45][0-9]{2}")
 
 
 async def read(response: httpx.Response, *, with_schema: bool = False) -> errors.ProviderError:
@@ -30,7 +32,11 @@ def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False)
 
     What it says of another attempt is taken up: `x-should-retry`, as OpenAI's servers send it, and `Retry-After`.
     """
-    error = _meaning(response, body, with_schema=with_schema)
+    try:
+        said = words(json.loads(body).get("error"))
+    except (ValueError, AttributeError, RecursionError):
+        said = ""
+    error = _meaning(response.status_code, said, with_schema=with_schema)
     error.after = _seconds(response.headers.get("retry-after"))
     told = response.headers.get("x-should-retry", "").strip().lower()
     if told in {"true", "false"}:
@@ -38,32 +44,28 @@ def meaning(response: httpx.Response, body: bytes, *, with_schema: bool = False)
     return error
 
 
-def _meaning(response: httpx.Response, body: bytes, *, with_schema: bool) -> errors.ProviderError:
-    try:
-        said = words(json.loads(body).get("error"))
-    except (ValueError, AttributeError, RecursionError):
-        said = ""
+def _meaning(status: int, said: str, *, with_schema: bool) -> errors.ProviderError:
     told = f" It says: {said}{'' if said[-1] in '.!?…' else '.'}" if said else ""
-    match response.status_code:
+    match status:
         case 401 | 403:
             return errors.WrongKey(f"The provider refused the API key.{told} An administrator can correct it.")
         case 402:
             return errors.NoCredit(f"The account behind the API key has no credit left.{told}")
         case 404:
             return errors.NotFound(f"The provider does not know this model or this address.{told}")
-        case status if status in GAVE_UP_WAITING:
+        case _ if status in GAVE_UP_WAITING:
             return errors.TimedOutThere(f"The provider gave up waiting (HTTP {status}).{told}")
         case 409 | 425:
-            return errors.ServerFailed(f"The provider asks to try again (HTTP {response.status_code}).{told}")
+            return errors.ServerFailed(f"The provider asks to try again (HTTP {status}).{told}")
         case 429:
             return errors.RateLimited(f"The provider is asked too often just now.{told}")
-        case status if 300 <= status < 400:
+        case _ if 300 <= status < 400:
             return errors.NotTheProtocol(
                 "The provider's address redirects elsewhere, which is not followed. Put the final address in."
             )
-        case status if status >= 500:
+        case _ if status >= 500:
             return errors.ServerFailed(f"The provider failed on its side (HTTP {status}).{told}")
-        case status:
+        case _:
             lowered = said.lower()
             if with_schema and any(word in lowered for word in ("response_format", "json_schema", "schema", "grammar")):
                 return errors.SchemaRefused(said)
@@ -72,14 +74,17 @@ def _meaning(response: httpx.Response, body: bytes, *, with_schema: bool) -> err
             return errors.Rejected(f"The provider rejected the request (HTTP {status}).{told}")
 
 
-def in_stream(error: object) -> errors.ProviderError:
-    """What an error means that comes where a piece of a reply should."""
+def in_stream(error: object, *, with_schema: bool = False) -> errors.ProviderError:
+    """What an error means that comes where a piece of a reply should.
+
+    Its code is what the status would have been, had it not been 200 already: so says OpenRouter.
+    """
     said = words(error)
-    code = error.get("code") if isinstance(error, dict) else None
-    if str(code) in {"429", "rate_limit_exceeded"}:
-        return errors.RateLimited(f"The provider is asked too often just now. It says: {said}")
-    kind = errors.TimedOutThere if str(code) in {str(each) for each in GAVE_UP_WAITING} else errors.ServerFailed
-    return kind(f"The provider reported an error. It says: {said}" if said else "")
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    code = "429" if code == "rate_limit_exceeded" else code
+    if _A_STATUS.fullmatch(code):
+        return _meaning(int(code), said, with_schema=with_schema)
+    return errors.ServerFailed(f"The provider reported an error. It says: {said}" if said else "")
 
 
 def words(error: object) -> str:

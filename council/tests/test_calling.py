@@ -140,7 +140,7 @@ class TestEveryFault:
             ("rate_limited", "asked too often just now. It says: Rate limit reached."),
             ("server_error", "failed on its side (HTTP 500). It says: The server had an error."),
             ("unavailable", "(HTTP 503). It says: The model is overloaded."),
-            ("error_first", "reported an error. It says: Provider returned error"),
+            ("error_first", "failed on its side (HTTP 502). It says: Provider returned error."),
         ],
     )
     async def test_what_may_pass_is_tried_twice_and_then_told(self, fake, hasty, fault, words):
@@ -161,7 +161,7 @@ class TestEveryFault:
         attempt, observer = await call(fake.url)
         assert attempt.outcome is Outcome.COMPLETE
         assert "closed the connection without an answer" in observer.attempts[0].error
-        assert "bills it, is not known. It was asked once more." in observer.attempts[0].error
+        assert observer.attempts[0].error.endswith("bills it, is not known.")
         assert [each.unknown for each in observer.attempts] == [True, False]
 
     @pytest.mark.parametrize("name", ["prose_ballot", "bold_ranking", "broken_ballot", "abstain_ballot"])
@@ -204,6 +204,14 @@ class TestTheRetry:
         attempt, _ = await call(fake.url)
         assert (attempt.outcome, attempt.text) == (Outcome.FAILED, "")
         assert "It says: No." in attempt.error
+        assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 422])
+    async def test_neither_where_the_stream_says_so(self, fake, hasty, code):
+        fake.script(fault="error_first", n=code, text="Your input was flagged.")
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.fault) == (Outcome.FAILED, None)
+        assert "It says: Your input was flagged." in attempt.error
         assert len(fake.requests()) == 1
 
     async def test_after_as_long_as_the_provider_says(self, fake):
@@ -310,7 +318,22 @@ class TestTheSchema:
         assert attempt.outcome is Outcome.COMPLETE
         assert [("response_format" in request["body"]) for request in fake.requests()] == [True, False]
         assert [each.outcome for each in observer.attempts] == [Outcome.FAILED, Outcome.COMPLETE]
+        assert observer.attempts[0].error == "The provider does not take a JSON schema."
+
+    async def test_neither_does_one_that_refuses_it_in_its_stream_get_it_again(self, fake):
+        fake.script({"has_schema": True}, fault="error_first", n=400, text="'response_format' is not supported")
+        attempt, observer = await call(fake.url, self.request)
+        assert attempt.outcome is Outcome.COMPLETE
         assert "does not take a JSON schema" in observer.attempts[0].error
+        assert len(fake.requests()) == 2
+
+    async def test_it_is_not_asked_again_once_something_has_come(self, fake):
+        chunk = {"choices": [{"delta": {"content": "It is"}}]}
+        refused = {"error": {"message": "failed to parse grammar", "code": 400}}
+        fake.script(events=[[0, chunk], [0, refused]])
+        attempt, _ = await call(fake.url, self.request)
+        assert (attempt.outcome, attempt.text, attempt.fault) == (Outcome.TRUNCATED, "It is", None)
+        assert len(fake.requests()) == 1
 
     async def test_without_is_tried_once_more_as_well(self, fake, hasty):
         fake.script(fault="reject_schema")
@@ -327,6 +350,7 @@ class TestTheSchema:
 
 class TestTheEnd:
     last = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": "stop"}]}
+    failed = {"choices": [{"delta": {}, "finish_reason": "error"}]}
 
     @pytest.mark.parametrize("after", [b"", b"data: [DONE]\n\n"])
     async def test_what_said_that_it_is_finished_is_complete_though_the_line_breaks_then(self, fake, after):
@@ -337,6 +361,13 @@ class TestTheEnd:
         assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
         assert attempt.fault is False
 
+    async def test_a_finish_for_a_reason_that_nobody_knows_is_no_success_and_its_word_is_told(self, fake):
+        chunk = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": "Something new"}]}
+        fake.script(events=[[0, chunk], [0, "[DONE]"]])
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.text, attempt.fault) == (Outcome.TRUNCATED, "It is blue.", False)
+        assert attempt.error == "It ended for a reason that this site does not know: “Something new”."
+
     async def test_its_id_is_told_as_soon_as_the_headers_say_it_should_nothing_more_come(self, fake):
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Generation-Id: gen-7\r\n\r\n"
         fake.script(raw=[[0, head]], bare=True)
@@ -344,10 +375,64 @@ class TestTheEnd:
         assert observer.begun == [("gen-7", False)]
         assert (attempt.outcome, attempt.generation, attempt.unknown) == (Outcome.FAILED, "gen-7", False)
 
-    async def test_or_nothing_more_comes(self, fake):
+    async def test_or_nothing_more_comes(self, fake, monkeypatch):
+        """What may still come is the usage, which is not waited for as long as a word."""
+        monkeypatch.setattr(calling, "USAGE_SECONDS", 0.1)
         fake.script(events=[[0, self.last], [3, "[DONE]"]])
-        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 0.1, 10))
+        attempt, _ = await call(fake.url)
         assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
+        await gone(fake)
+
+    async def test_the_usage_is_waited_for_though_a_word_would_not_be(self, fake):
+        usage = {"prompt_tokens": 10, "completion_tokens": 3}
+        fake.script(events=[[0, self.last], [0.5, {"choices": [], "usage": usage}], [0, "[DONE]"]])
+        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 0.1, 10))
+        assert (attempt.outcome, attempt.usage) == (Outcome.COMPLETE, usage)
+
+    async def test_or_the_call_is_at_its_deadline(self, fake):
+        fake.script(events=[[0, self.last], [30, "[DONE]"]])
+        attempt, _ = await call(fake.url, deadlines=Deadlines(10, 10, 3))
+        assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
+        assert attempt.fault is False
+
+    @pytest.mark.parametrize(
+        "then",
+        [
+            {"error": {"message": "Gone.", "code": 502}},
+            {"error": {"message": "Flagged.", "code": 403}},
+            failed,
+            '{"choices": [',
+        ],
+    )
+    async def test_or_what_comes_is_an_error_or_nonsense(self, fake, then):
+        fake.script(events=[[0, self.last], [0, then]])
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.text, attempt.error) == (Outcome.COMPLETE, "It is blue.", "")
+        assert attempt.fault is False
+        assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize(
+        ("finish", "outcome", "words"),
+        [
+            ("length", Outcome.TRUNCATED, "reached the most tokens"),
+            ("content_filter", Outcome.FILTERED, "content filter stopped"),
+            ("refusal", Outcome.REFUSED, "declined to answer"),
+        ],
+    )
+    async def test_what_it_said_of_its_end_holds_then(self, fake, finish, outcome, words):
+        last = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": finish}]}
+        fake.script(events=[[0, last], [0, {"error": {"message": "Gone.", "code": 502}}]])
+        attempt, _ = await call(fake.url)
+        assert attempt.outcome is outcome
+        assert words in attempt.error
+        assert "Gone." not in attempt.error
+
+    async def test_an_error_is_no_end(self, fake):
+        """What came is kept as cut off, and tells against the model."""
+        fake.script(events=[[0, {"choices": [{"delta": {"content": "It is"}}]}], [0, self.failed]])
+        attempt, _ = await call(fake.url)
+        assert (attempt.outcome, attempt.text, attempt.fault) == (Outcome.TRUNCATED, "It is", True)
+        assert attempt.error == "The provider failed while the model was writing."
 
 
 async def test_where_there_is_nowhere_to_send_it_the_call_says_so(hasty):
@@ -409,13 +494,12 @@ class TestDeadlines:
         attempt, _ = await call(fake.url, deadlines=Deadlines(0.25, 0.25, 10))
         assert attempt.outcome is Outcome.COMPLETE
 
-    async def test_what_was_sent_and_stays_silent_is_repeated_once_and_that_is_said(self, fake, hasty):
+    async def test_what_was_sent_and_stays_silent_is_repeated_once(self, fake, hasty):
         fake.script(fault="no_headers")
         _attempt, observer = await call(fake.url, deadlines=Deadlines(10, 10, 0.5))
-        first, second = observer.attempts
-        assert {each.outcome for each in observer.attempts} == {Outcome.TIMED_OUT}
-        assert "Whether the provider carried it out, and bills it, is not known. It was asked once more." in first.error
-        assert second.error.endswith("is not known.")
+        assert [each.outcome for each in observer.attempts] == [Outcome.TIMED_OUT] * 2
+        for each in observer.attempts:
+            assert each.error.endswith("Whether the provider carried it out, and bills it, is not known.")
         assert all(each.sent for each in observer.attempts)
         assert len(fake.requests()) == 2
 
@@ -574,6 +658,17 @@ class TestStopping:
         assert task.cancelled()
         assert [each.outcome for each in observer.attempts] == [Outcome.FAILED]
         assert len(fake.requests()) == 1
+
+    @pytest.mark.parametrize("respond", [{"fault": "no_headers"}, {"raw": [], "bare": True}])
+    async def test_what_is_stopped_before_it_is_repeated_does_not_say_that_it_was(self, fake, respond):
+        fake.script(**respond)
+        observer = Observer()
+        task = asyncio.create_task(call(fake.url, deadlines=Deadlines(1, 10, 10), observer=observer))
+        await until(lambda: observer.attempts)
+        task.cancel()
+        await asyncio.wait([task])
+        (attempt,) = observer.attempts
+        assert attempt.error.endswith("Whether the provider carried it out, and bills it, is not known.")
 
     @pytest.mark.parametrize("fault", ["no_headers", "hang"])
     async def test_a_deadline_closes_the_connection_too(self, fake, fault):

@@ -1,8 +1,8 @@
 import pytest
 
-from council import catalogue
 from council.catalogue import NoCatalogue, Refreshed, refresh
 from council.models import Provider
+from council.providers import telling
 from council.tests import rosters
 
 pytestmark = pytest.mark.django_db
@@ -151,6 +151,7 @@ def test_a_bare_list_is_a_list(fake, provider, model):
         ({"body": "[" * 100_000}, "not the OpenAI-compatible protocol"),
         ({"body": "null"}, "not the OpenAI-compatible protocol"),
         ({"raw": [[0, b"SSH-2.0-OpenSSH_9.6\r\n"]], "bare": True}, "not the OpenAI-compatible protocol"),
+        ({"raw": [[0, b"HTTP/1.1 200 O\xff\r\n\r\n"]], "bare": True}, "not the OpenAI-compatible protocol"),
         ({"status": 401, "body": {"error": {"message": f"Wrong key {rosters.KEY}!"}}}, "It says: Wrong key …!"),
     ],
 )
@@ -166,14 +167,14 @@ def test_what_is_wrong_is_said(fake, provider, model, respond, words):
 
 
 def test_a_list_without_end_is_not_read_to_its_end(fake, provider, monkeypatch):
-    monkeypatch.setattr(catalogue, "LIST_BYTES", 100_000)
+    monkeypatch.setattr(telling, "MOST_BYTES", 100_000)
     fake.script({"path": "/models"}, body="x" * 2_000_000)
     with pytest.raises(NoCatalogue, match="was not read within"):
         refresh(provider)
 
 
 def test_a_list_that_drips_is_not_waited_for(fake, provider, monkeypatch):
-    monkeypatch.setattr(catalogue, "SECONDS", 0.1)
+    monkeypatch.setattr(telling, "SECONDS", 0.1)
     fake.script({"path": "/models"}, raw=[[0.02, b" "]] * 500)
     with pytest.raises(NoCatalogue, match="was not read within"):
         refresh(provider)

@@ -134,20 +134,44 @@ class TestWhatComesBack:
     @pytest.mark.parametrize(
         ("finish", "outcome"),
         [
+            # As OpenAI says it.
             ("stop", Outcome.COMPLETE),
-            ("end_turn", Outcome.COMPLETE),
             ("tool_calls", Outcome.COMPLETE),
-            ("something new", Outcome.COMPLETE),
+            ("function_call", Outcome.COMPLETE),
             ("length", Outcome.TRUNCATED),
             ("content_filter", Outcome.FILTERED),
+            # As others do, or did.
+            ("eos", Outcome.COMPLETE),  # Together
+            ("eos_token", Outcome.COMPLETE),  # TGI
+            ("stop_sequence", Outcome.COMPLETE),
+            ("end_turn", Outcome.COMPLETE),  # Anthropic, xAI
+            ("COMPLETE", Outcome.COMPLETE),  # Cohere
+            ("STOP", Outcome.COMPLETE),  # Gemini
+            ("normal", Outcome.COMPLETE),  # Qianfan
+            ("max_tokens", Outcome.TRUNCATED),
+            ("MAX_TOKENS", Outcome.TRUNCATED),
+            ("model_length", Outcome.TRUNCATED),  # Mistral
+            ("model_context_window_exceeded", Outcome.TRUNCATED),  # Anthropic, Zhipu
+            ("content_filter: RECITATION", Outcome.FILTERED),  # Gemini
+            ("sensitive", Outcome.FILTERED),  # Zhipu
             ("refusal", Outcome.REFUSED),
+            # Not yet.
             ("", None),
+            ("null", None),
             (None, None),
             (7, None),
         ],
     )
     def test_finish_reasons(self, finish, outcome):
-        assert chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]}).encode()).finish is outcome
+        piece = chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]}).encode())
+        assert (piece.finish, piece.reason) == (outcome, "")
+
+    def test_a_finish_for_a_reason_that_nobody_knows_is_no_success_and_its_word_is_kept(self):
+        word = "Something new\x00" + "x" * 1000
+        piece = chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": word}]}).encode())
+        assert piece.finish is Outcome.TRUNCATED
+        assert piece.reason.startswith("Something newx")
+        assert len(piece.reason) < 100
 
     async def test_neither_is_what_stands_between_its_tags_in_the_text(self, fake):
         deltas = [{"content": part} for part in ("<th", "ink>Hm.", "</think>\n\nYes", ", but.")]
@@ -221,6 +245,7 @@ class TestWhatComesBack:
         [
             ({"message": "Overloaded", "code": 502}, errors.ServerFailed, "Overloaded"),
             ({"message": "Slow down", "code": 429}, errors.RateLimited, "Slow down"),
+            ({"message": "Flagged", "code": 403}, errors.WrongKey, "Flagged"),
             ({"message": "Slow down", "code": "rate_limit_exceeded"}, errors.RateLimited, "Slow down"),
             ({"code": []}, errors.ServerFailed, "failed on its side"),
             ({"message": {"nested": 1}, "code": {}}, errors.ServerFailed, "nested"),
@@ -232,9 +257,15 @@ class TestWhatComesBack:
         with pytest.raises(kind, match=words):
             chat._piece(json.dumps({"error": error}).encode())
 
-    def test_an_error_as_a_finish_reason(self):
+    @pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource", "network_error"])
+    def test_an_error_as_a_finish_reason(self, finish):
         with pytest.raises(errors.ServerFailed, match="while the model was writing"):
-            chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": "error"}]}).encode())
+            chat._piece(json.dumps({"choices": [{"delta": {}, "finish_reason": finish}]}).encode())
+
+    def test_what_is_said_with_it_counts_as_what_is_said_in_its_place(self):
+        choice = {"delta": {}, "finish_reason": "error", "error": {"message": "Flagged", "code": 403}}
+        with pytest.raises(errors.WrongKey, match="Flagged"):
+            chat._piece(json.dumps({"choices": [choice]}).encode())
 
     @pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
     async def test_what_other_tongues_call_a_line_end_is_text(self, fake, line_end):

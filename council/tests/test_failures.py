@@ -9,32 +9,31 @@ from council.core import errors
 from council.providers import failures
 from council.tests.protocol import endpoint, pieces
 
+STATUSES = [
+    (400, errors.Rejected, False),
+    (401, errors.WrongKey, False),
+    (402, errors.NoCredit, False),
+    (403, errors.WrongKey, False),
+    (404, errors.NotFound, False),
+    (408, errors.TimedOutThere, True),
+    (409, errors.ServerFailed, True),
+    (413, errors.Rejected, False),
+    (422, errors.Rejected, False),
+    (429, errors.RateLimited, True),
+    (500, errors.ServerFailed, True),
+    (502, errors.ServerFailed, True),
+    (503, errors.ServerFailed, True),
+    (504, errors.TimedOutThere, True),
+    (522, errors.TimedOutThere, True),
+    (524, errors.TimedOutThere, True),
+    (529, errors.ServerFailed, True),
+    (301, errors.NotTheProtocol, False),
+    (307, errors.NotTheProtocol, False),
+]
+
 
 class TestWhatAStatusMeans:
-    @pytest.mark.parametrize(
-        ("status", "kind", "retry"),
-        [
-            (400, errors.Rejected, False),
-            (401, errors.WrongKey, False),
-            (402, errors.NoCredit, False),
-            (403, errors.WrongKey, False),
-            (404, errors.NotFound, False),
-            (408, errors.TimedOutThere, True),
-            (409, errors.ServerFailed, True),
-            (413, errors.Rejected, False),
-            (422, errors.Rejected, False),
-            (429, errors.RateLimited, True),
-            (500, errors.ServerFailed, True),
-            (502, errors.ServerFailed, True),
-            (503, errors.ServerFailed, True),
-            (504, errors.TimedOutThere, True),
-            (522, errors.TimedOutThere, True),
-            (524, errors.TimedOutThere, True),
-            (529, errors.ServerFailed, True),
-            (301, errors.NotTheProtocol, False),
-            (307, errors.NotTheProtocol, False),
-        ],
-    )
+    @pytest.mark.parametrize(("status", "kind", "retry"), STATUSES)
     def test_each_status_has_its_error_and_says_what_the_provider_said(self, status, kind, retry):
         error = failures.meaning(httpx.Response(status), b'{"error": {"message": "The words."}}')
         assert type(error) is kind
@@ -134,11 +133,27 @@ class TestWhatAStatusMeans:
             await pieces(endpoint(url))
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [(504, errors.TimedOutThere), ("524", errors.TimedOutThere), (429, errors.RateLimited), (500, errors.ServerFailed)],
-)
-def test_an_error_in_a_stream_means_what_its_code_says(code, kind):
-    error = failures.in_stream({"code": code, "message": "The words."})
-    assert type(error) is kind
-    assert "The words." in str(error)
+class TestAnErrorInAStream:
+    """It comes after a 200, and its code is what the status would have been."""
+
+    @pytest.mark.parametrize("status", [status for status, _, _ in STATUSES if status >= 400])
+    @pytest.mark.parametrize("code", [int, str])
+    def test_it_means_what_its_code_means_as_a_status(self, status, code):
+        error = {"message": "The words.", "code": code(status)}
+        told = failures.in_stream(error)
+        as_status = failures.meaning(httpx.Response(status), json.dumps({"error": error}).encode())
+        assert type(told) is type(as_status)
+        assert (str(told), told.retry, told.fault) == (str(as_status), as_status.retry, as_status.fault)
+
+    @pytest.mark.parametrize(
+        "code", ["server_error", "", None, 0, 200, 302, 1302, -400, 400.0, True, [], {}, "\uff14\uff10\uff10"]
+    )
+    def test_what_is_no_status_tells_against_the_model(self, code):
+        error = failures.in_stream({"message": "The words.", "code": code})
+        assert type(error) is errors.ServerFailed
+        assert str(error) == "The provider reported an error. It says: The words."
+
+    def test_a_schema_that_is_refused_there_is_told_apart_too(self):
+        error = {"message": "'response_format' is not supported", "code": 400}
+        assert type(failures.in_stream(error, with_schema=True)) is errors.SchemaRefused
+        assert type(failures.in_stream(error)) is errors.Rejected
