@@ -19,10 +19,10 @@ from procrastinate.jobs import Job
 
 from conversations import deleting, jobs, titles
 from conversations.live import Live
-from conversations.models import Conversation
+from conversations.models import Conversation, Turn
 from conversations.viewers import tell
 from conversations.working import STALLED
-from council import call_rows, calls, claiming, measuring, record
+from council import bills, call_rows, calls, claiming, measuring, record
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
 from council.core.values import Status
@@ -109,7 +109,13 @@ async def deliberate_job(deliberation_id: str, conversation_id: str) -> None:
         await running.end()
         running = None
     if running is None:
-        claim = await in_thread(claiming.claim, key)
+        try:
+            claim = await in_thread(claiming.claim, key)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Deliberation %s could not be begun", key)
+            raise
         if claim is None:
             # It is over; the title that its worker was making is lost with it.
             titles_lost = Call.objects.filter(deliberation=key, deliberation__finished__isnull=False)
@@ -256,6 +262,19 @@ def _rescue(suspects: set[jobs.LeftOut]) -> set[jobs.LeftOut]:
 async def tell_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
     """Put what was counted in the minute that is over into the audit trail."""
     await in_thread(audit.tell)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="bills", queue="upkeep", pass_context=False)
+async def bills_job(timestamp: int) -> None:  # noqa: ARG001  # the name is the queue's
+    """Ask providers what they billed for calls of which nobody knows what came, and show it."""
+    await bills.look(calls.transport(), _show)
+
+
+async def _show(deliberation: UUID) -> None:
+    turns = Turn.objects.filter(deliberation=deliberation)
+    for conversation in await in_thread(lambda: list(turns.values_list("conversation_id", flat=True))):
+        await tell(conversation, {"type": "renewed"})
 
 
 @app.periodic(cron="41 3 * * *")

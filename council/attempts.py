@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from time import monotonic
 from typing import Any, Protocol
 
@@ -24,9 +25,9 @@ from council.core.values import Outcome, Request, Usage
 from council.models import Provider
 from council.places import Places
 from council.plans import ModelSnapshot
-from council.providers.calling import NOT_KNOWN, Attempt, Way
+from council.providers.calling import NOT_KNOWN, Attempt, Way, conclude
 from council.providers.chat import Endpoint
-from council.threads import in_thread
+from council.threads import in_thread, outlasting
 
 logger = structlog.get_logger(__name__)
 
@@ -141,10 +142,11 @@ class Ledger:
             self.place = await self.places.take(provider.pk)
             # In a long line much can happen.
             self.probe = self.probe or await self._let_through()
-        self.sent = self.sent._replace(sent=await in_thread(call_rows.go, self.sent.id, self.sent.title_of))
+        went = await outlasting(lambda: in_thread(call_rows.go, self.sent.id, self.sent.title_of))
+        self.sent = self.sent._replace(sent=went)
 
     async def _let_through(self) -> bool:
-        return await in_thread(breakers.let_through, self.model, self.sent.id, self.sent.policy)
+        return await outlasting(lambda: in_thread(breakers.let_through, self.model, self.sent.id, self.sent.policy))
 
     def began(self, attempt: Attempt) -> None:
         """Its id at the provider, or its first token, has come."""
@@ -159,9 +161,12 @@ class Ledger:
     async def ended(self, attempt: Attempt) -> None:
         """Tell the journal how it ended, and what that used and taught."""
         if attempt.outcome is Outcome.CANCELLED and self.patience.over:
-            # Nobody stopped it: the stage goes on without it.
-            attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
-            attempt.error = self.patience.over + (NOT_KNOWN if attempt.unknown else "")
+            # Nobody stopped it: the stage goes on without it, or without its usage alone.
+            if attempt.finish is not None:
+                conclude(attempt)
+            else:
+                attempt.outcome = Outcome.TRUNCATED if attempt.characters else Outcome.TIMED_OUT
+                attempt.error = self.patience.over + (NOT_KNOWN if attempt.unknown else "")
         self.last = attempt
         self.usage = self._usage(attempt)
         learnt = None
@@ -184,7 +189,7 @@ class Ledger:
     def _usage(self, attempt: Attempt) -> Usage | None:
         """What the provider told; estimated and marked where it told nothing. None where nothing was used."""
         told = attempt.usage or {}
-        read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+        read, written = count_of(told.get("prompt_tokens")), count_of(told.get("completion_tokens"))
         estimated = read is None or written is None
         if estimated and attempt.first_token is None:
             return None
@@ -196,15 +201,24 @@ class Ledger:
 
     def _cost(self, dollars: object, read: int, written: int) -> int | None:
         """Micro-dollars: the provider's own figure, else from the prices of the snapshot, rounded up."""
-        if isinstance(dollars, int | float) and 0 <= dollars < _MOST_DOLLARS:
-            return math.ceil(dollars * 1_000_000)
+        if (told := micro_dollars(dollars)) is not None:
+            return told
         if self.model.input_price is None or self.model.output_price is None:
             return None
         return -(-(read * self.model.input_price + written * self.model.output_price) // 1_000_000)
 
 
-def _count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
+    """A number of tokens, where a provider told one."""
     return value if isinstance(value, int) and 0 <= value < 2**31 else None
+
+
+def micro_dollars(dollars: object) -> int | None:
+    """What a provider said of a cost, in micro-dollars, rounded up; None where that is none."""
+    if isinstance(dollars, int | float) and 0 <= dollars < _MOST_DOLLARS:
+        # By what its digits say: 0.000123 dollars times a million is a little more than 123.
+        return math.ceil(Decimal(str(dollars)) * 1_000_000)
+    return None
 
 
 def _learn(known: float, tokens: int, size: int) -> float | None:

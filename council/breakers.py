@@ -58,7 +58,9 @@ def let_through(model: ModelSnapshot, call: int, policy: Policy) -> bool:
         if breaker is None:
             return False
         now = timezone.now()
-        if breaker.until is None or breaker.until <= now or (breaker.probe and breaker.probe.state == Call.State.ENDED):
+        over = breaker.until is None or breaker.until <= now
+        # Its own where it was let through before, and the connection broke before anybody heard of it.
+        if over or (breaker.probe and (breaker.probe.pk == call or breaker.probe.state == Call.State.ENDED)):
             breaker.state, breaker.probe_id = Breaker.State.HALF_OPEN, call
             breaker.until = now + timedelta(seconds=model.call_seconds + policy.connect)
             breaker.save()

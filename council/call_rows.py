@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from council import trail
@@ -34,9 +35,14 @@ HANDED_OVER = (
     "Its worker was told to go and another made it again. What it had come to by then may be billed all the same."
 )
 LOST = "Its worker was lost. Whether the provider carried it out, and bills it, is not known."
+DROPPED = "Its worker could not go on with it. Whether the provider carried it out, and bills it, is not known."
 UNWRITTEN = "How it ended could not be written down. Whether the provider carried it out, and bills it, is not known."
+TOLD = " The provider has said since what it cost."
 NEVER_SENT = "Its worker was lost before it was sent."
 UNHEARD = "It was never sent: the database was away just then."
+
+UNBILLED = Q(unknown=True) & (Q(cost=None) | Q(estimated=True))
+"""Calls that may be billed, and nobody knows how much."""
 
 # Three times in a deliberation people wait for this one. A call goes out at once where its provider has no limit and
 # its model's breaker is closed; else its row waits for `go`. A model may have been deleted since the plan was made;
@@ -70,6 +76,8 @@ _PROVIDERS = f"""
 """  # noqa: S608  # own names
 _TO_POLICY = 1 + len(Provider._meta.concrete_fields)
 _DEFAULT_POLICY = Policy()
+
+_GONE = f"SELECT sent FROM {TABLE} WHERE id = %s AND state = '{Call.State.SENT}'"  # noqa: S608  # own name
 
 # Many deliberations share these rows; one that another is just teaching is left to it.
 _LEARN = f"""
@@ -124,6 +132,20 @@ class CallEnd:
     sent: datetime | None = None
     probe: bool = False
     policy: Policy = _DEFAULT_POLICY
+
+    @property
+    def billed(self) -> bool:
+        """Nobody knows what came of it, but what it cost: the opposite of UNBILLED."""
+        used = self.usage
+        return self.attempt.unknown and used is not None and used.cost is not None and not used.estimated
+
+
+class Bill(NamedTuple):
+    """What a provider says that a call used: tokens, where it does, and micro-dollars."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: int
 
 
 class CallBegan(NamedTuple):
@@ -180,23 +202,27 @@ def send(call: NewCall, deliberation_id: Any = None, fence: int = 0) -> SentCall
     with transaction.atomic():
         (one,) = sent([call], rows.execute(sending([call], deliberation_id, fence)))
         if one.provider is not None:  # else nothing goes out
-            rows.execute(_told(one.id, deliberation_id))
+            rows.execute(_told(one.id, one.sent, deliberation_id))
     return one._replace(title_of=deliberation_id)
 
 
 def go(call: int, title_of: Any = None) -> datetime:
-    """A call whose way was not free goes out now; returns when. Raises Stale where it has been ended meanwhile."""
+    """A call whose way was not free goes out now; returns when. Raises Stale where it has been ended meanwhile.
+
+    For whoever wrote the row alone. Where that says already that the call goes out, it says so since a try before this
+    one, whose connection broke before anybody heard of it.
+    """
     now = timezone.now()
     sent = {"state": Call.State.SENT, "sent": now}
     going = rows.update(TABLE, sent, f"id = %s AND state = '{Call.State.QUEUED}'", call)
-    gone, *_ = rows.execute([going, *_told(call, title_of)])
-    if not gone.count:
+    *_, gone = rows.execute([going, *_told(call, now, title_of), (_GONE, [call])])
+    if not gone.rows:
         raise Stale
-    return now
+    return cast(datetime, gone.rows[0][0])
 
 
-def _told(call: int, title_of: Any) -> list[Statement]:
-    return trail.titled(title_of, call) if title_of else []
+def _told(call: int, sent: datetime | None, title_of: Any) -> list[Statement]:
+    return trail.titled(title_of, call, sent) if title_of and sent else []
 
 
 def ending(ends: Sequence[CallEnd]) -> list[Statement]:
@@ -243,18 +269,31 @@ def unheard(deliberation_id: Any, fence: int, known: Collection[int]) -> Stateme
 def lose(left: QuerySet[Call], why: str = LOST) -> list[Call]:
     """Say of calls that were left open what is known of them; `why` is said of those that went out. Returns these."""
     ended = {"state": Call.State.ENDED, "ended": timezone.now()}
+    # First: whoever lives still, and has it go meanwhile, finds it ended and does not send it.
+    left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
     sent = list(left.filter(state=Call.State.SENT))
     left.filter(pk__in=[each.pk for each in sent], state=Call.State.SENT).update(
         outcome=Outcome.UNKNOWN, error=why, unknown=True, **ended
     )
-    left.filter(state=Call.State.QUEUED).update(outcome=Outcome.FAILED, error=NEVER_SENT, **ended)
     return sent
+
+
+def drop(left: QuerySet[Call]) -> None:
+    """Say of calls that a worker stopped as it gave up, and did not hand over, that nobody knows what came of them."""
+    dropped = left.filter(outcome=Outcome.CANCELLED, sent__isnull=False).exclude(error__startswith=HANDED_OVER)
+    dropped.update(outcome=Outcome.UNKNOWN, unknown=True, error=DROPPED)
 
 
 def hand_over(deliberation_id: Any, fence: int) -> None:
     """Say of calls that a worker dropped because it was told to go that they are made again."""
     dropped = Call.objects.filter(deliberation=deliberation_id, fence=fence, outcome=Outcome.CANCELLED)
     dropped.filter(sent__isnull=False).update(unknown=True, error=HANDED_OVER)
+
+
+def billed(call: int, bill: Bill) -> bool:
+    """Write what the provider says of a call that may be billed. False: that is known already."""
+    values = {**bill._asdict(), "estimated": False, "error": Concat(F("error"), Value(TOLD))}
+    return bool(Call.objects.filter(UNBILLED, pk=call).update(**values))
 
 
 def end(end: CallEnd) -> None:

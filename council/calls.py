@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import httpx
 import structlog
 
-from council import claiming, measuring, plans, practice
+from council import claiming, measuring, plans, practice, retrying
 from council.attempts import Journal, Ledger, Rows
 from council.call_rows import PURPOSES, NewCall
 from council.core.deliberate import Prompt, first_slots
@@ -28,7 +28,9 @@ from council.plans import ModelSnapshot
 from council.providers import calling, connecting
 from council.providers.calling import Attempt, Deadlines
 
-__all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call"]
+__all__ = ["Asker", "Journal", "Rows", "ask_model", "connections", "first", "test_call", "transport"]
+
+OUTSIDE = "Providers are asked inside connections() alone."
 
 _FAILED = {Outcome.FAILED, Outcome.TIMED_OUT, Outcome.EMPTY}
 """What another model is asked for; a refusal, a filter and a person's stop are no failures of a model."""
@@ -72,6 +74,13 @@ async def connections() -> AsyncIterator[None]:
             measuring.tell()
 
 
+def transport() -> httpx.AsyncBaseTransport:
+    """The worker's one way out to providers."""
+    if _worker.connections is None:
+        raise RuntimeError(OUTSIDE)
+    return _worker.connections.transport
+
+
 def first(claim: claiming.Claim) -> list[NewCall]:
     """The calls that a new deliberation begins with."""
     return [
@@ -103,7 +112,7 @@ class Asker:
         if recorded is not None:
             return recorded
         kept = self.claim.kept.get(slot)
-        if kept is None:
+        if kept is None or not kept.tried_again:
             return await self._ask(slot, prompt, patience)
         try:
             reply = await self._ask(slot, prompt, patience)
@@ -115,12 +124,16 @@ class Asker:
         seat = self.claim.plan.seat(slot.seat)
         model = plans.model_of(self.claim.stored, slot.seat)
         standing = self.claim.standing.get(slot)
-        if standing is None:
+        # That its own model failed is known where the worker of another in its place was lost.
+        kept = self.claim.kept.get(slot)
+        if kept is not None and not kept.tried_again:
+            own = kept.reply
+        elif standing is not None:
+            own = Reply("", Outcome.FAILED, OWN_FAILED)
+        else:
             own, failed = await self._asked(slot, model, seat, prompt(seat), patience)
             if not failed:
                 return own
-        else:  # a worker that was lost knew so
-            own = Reply("", Outcome.FAILED, OWN_FAILED)
         said = [own.error]
         for stand_in in plans.stand_ins(self.claim.stored, seat):
             if standing is not None and stand_in.index < standing:
@@ -132,12 +145,14 @@ class Asker:
             except PromptTooLong as error:
                 said.append(f"{stand_in.model.name}, next in line for its place: {error}")
                 continue
-            await self.journal.emit(StandInAsked(slot, stand_in.index))
+            await self.journal.emit(StandInAsked(slot, stand_in.index, own))
             reply, failed = await self._asked(slot, stand_in.model, stand_in.seat, request, patience)
-            # What its own model wrote before it broke off is worth more than a second break.
-            if not failed or (reply.usable and not own.usable):
+            # What its own model wrote before it broke off is worth more than a second break, or than a refusal.
+            if (not failed and retrying.better(reply, own)) if own.usable else (not failed or reply.usable):
                 return replace(reply, stand_in=stand_in.index)
             said.append(f"{stand_in.model.name} was asked in its place and failed as well: {reply.error}")
+            if not failed:
+                break
         return replace(own, error=" ".join(said))
 
     async def _asked(
@@ -158,7 +173,8 @@ class Asker:
             patience,
             repeats=1 - lost,
         )
-        return reply, reply.outcome in _FAILED or (reply.outcome is Outcome.TRUNCATED and attempt.fault is True)
+        broke_off = reply.outcome is Outcome.TRUNCATED and attempt.finish is None and not patience.over
+        return reply, reply.outcome in _FAILED or broke_off
 
 
 async def ask_model(
@@ -196,7 +212,7 @@ async def _ask_model(
 ) -> tuple[Reply, Attempt]:
     """When `patience` ends, so does the call, with what has come."""
     if by is None:
-        raise RuntimeError("Providers are asked inside connections() alone.")
+        raise RuntimeError(OUTSIDE)
     deadlines = Deadlines(model.first_token_seconds, model.between_tokens_seconds, model.call_seconds)
     ledger = Ledger(new, tokens_per_byte, request, journal, by.places, patience)
     try:

@@ -84,12 +84,15 @@ def claim(deliberation_id: Any) -> Claim | None:
         return None
     slots: dict[Slot, Contribution] = {}
     if row.attempt > 1:
-        measuring.calls_lost(call_rows.lose(row.calls.filter(fence__lt=row.attempt)))
+        left = row.calls.filter(fence__lt=row.attempt)
+        measuring.calls_lost(call_rows.lose(left))
+        if not row.cancel_requested:  # else somebody stopped them
+            call_rows.drop(left.filter(fence__gt=_tried_again(row)))
         slots = _slots(row)
     kept = {slot: had for slot, each in slots.items() if (had := retrying.kept(each))}
     # Before its plan is read: where that is what nobody survives, this ends it.
     hold = Hold(row.id, row.attempt, row.revision, retry=row.retry, kept=kept)
-    if row.attempt - (row.retry["attempt"] if row.retry else 0) > ATTEMPTS + row.handed_over:
+    if row.attempt - _tried_again(row) > ATTEMPTS + row.handed_over:
         Recorder(hold).stop([], Status.FAILED, "It was begun three times and never came to its end.")
         return None
     if row.cancel_requested:
@@ -115,11 +118,15 @@ def holds(claim: Claim) -> bool:
     return Deliberation.objects.filter(pk=claim.id, attempt=claim.attempt).exists()
 
 
+def _tried_again(row: Deliberation) -> int:
+    """The attempt with which a slot of it was last opened again; 0: it never was."""
+    return int(row.retry["attempt"]) if row.retry else 0
+
+
 def _lost(row: Deliberation) -> tuple[dict[Asked, int], dict[Asked, str]]:
     """How often each model was asked without its becoming known what came of it, and the last text of each."""
     # Whoever tries a slot again by hand does it knowing what became of it before.
-    earlier = row.retry["attempt"] if row.retry else 0
-    calls = row.calls.filter(unknown=True, purpose__in=_STAGES, fence__gt=earlier).order_by("pk")
+    calls = row.calls.filter(unknown=True, purpose__in=_STAGES, fence__gt=_tried_again(row)).order_by("pk")
     # What a worker dropped because it was told to go is made again as often as that happens.
     calls = calls.exclude(outcome=Outcome.CANCELLED)
     asked = [

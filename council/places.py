@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from council.core.errors import ProviderGone
 from council.models import Place, Provider
-from council.threads import in_thread
+from council.threads import in_thread, outlasting
 from governance import rows
 
 logger = logging.getLogger(__name__)
@@ -73,12 +73,7 @@ class Places:
         """
         self._keeper = self._keeper or asyncio.create_task(self._keep())
         while True:
-            taking = asyncio.ensure_future(in_thread(_take, provider))
-            try:
-                place = await asyncio.shield(taking)
-            except asyncio.CancelledError:
-                taking.add_done_callback(self._leave_taken)
-                raise
+            place = await outlasting(lambda: self._take(provider))
             waiting = self._waiting[place] = asyncio.get_running_loop().create_future()
             self._woken.set()
             try:
@@ -87,6 +82,15 @@ class Places:
             except asyncio.CancelledError:
                 self.leave(place)
                 raise
+
+    async def _take(self, provider: int) -> int:
+        """Get in line. Where nobody hears of it the row is nobody's, and seen to be lost."""
+        taking = asyncio.ensure_future(in_thread(_take, provider))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._leave_taken)
+            raise
 
     def _leave_taken(self, taking: asyncio.Future[int]) -> None:
         if not taking.cancelled() and not taking.exception():

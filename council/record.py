@@ -7,7 +7,7 @@ to write is `council.claiming`'s.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -44,8 +44,8 @@ _MINE = "id = %s AND attempt = %s AND status IN ('queued', 'running')"
 class Hold:
     """The right to write a deliberation; `attempt` is its fence.
 
-    `retry`: which slot is tried again, and `kept`: what it had before. `sent`: calls whose rows are written, and that
-    are still to go out.
+    `retry`: which slot is tried again, and `kept`: what it had before, and what slots had before a fallback model was
+    asked. `sent`: calls whose rows are written, and that are still to go out.
     """
 
     id: Any
@@ -145,7 +145,7 @@ class Recorder:
             raise
         for each in began:
             if self._began.get(each.call) is each:
-                del self._began[each.call]
+                self._began.pop(each.call, None)
         return change
 
     def send(self, calls: Sequence[NewCall]) -> list[SentCall]:
@@ -170,6 +170,10 @@ class Recorder:
 
     def begin(self, event: StageStarted | StandInAsked) -> None:
         """Make room in memory for texts that begin, or begin afresh. On the loop, before their calls go out."""
+        if isinstance(event, StandInAsked) and event.own.text.strip():
+            own = retrying.broke_off(MODELS[event.slot.stage], event.own, timezone.now())
+            if not self.kept.get(event.slot, own).tried_again:
+                self.kept[event.slot] = own
         for slot in slots_of(event):
             self.growing[slot] = Growing()
 
@@ -204,19 +208,30 @@ class Recorder:
     def stop(self, changed: Sequence[tuple[Slot, dict[str, Any]]], status: Status, reason: str) -> None:
         """End the deliberation before its end, with everything that had come, labelled.
 
-        What is being tried again, and has not come, leaves things as they were before.
+        What is being tried again, and has not come, leaves things as they were before. Where a fallback model was at
+        it, the longer text stays: its, or what the seat's own model had written before it broke off.
         """
         now = timezone.now()
         stopped = {"state": Contribution.State.ENDED, "outcome": Outcome.CANCELLED, "error": "Stopped before its end."}
         revision = self.revision + 1
         values: dict[str, Any] = {"revision": revision, "finished": now, "layout": revision}
         values |= {"status": status, "reason": reason}
-        if self.retry and self.kept:
+        before = {slot: had for slot, had in self.kept.items() if had.tried_again}
+        own = {slot: had for slot, had in self.kept.items() if not had.tried_again}
+        if self.retry and before:
             values |= retrying.given_back(self.retry, status)
-        change = Change(values, slots=[each for each in changed if each[0] not in self.kept], ends=list(self._ends))
-        back = [(slot, had.columns(had.in_vain("it was stopped."))) for slot, had in self.kept.items()]
-        statements = self._update(replace(change, slots=[*change.slots, *back]))
-        ended = {**stopped, "finished": now, "revision": revision}
+        slots = [each for each in changed if each[0] not in before]
+        slots += [(slot, had.columns(had.in_vain("it was stopped."))) for slot, had in before.items()]
+        change = Change(values, slots=slots, ends=list(self._ends))
+        statements = self._update(change)
+        for slot, had in own.items():
+            longer = {**had.columns(f"{had.values['error']} {stopped['error']}"), "revision": revision}
+            where = "deliberation_id = %s AND state <> 'ended' AND length(text) < %s"
+            which = [self.id, len(had.values["text"])]
+            if slot.seat != CHAIRMAN:
+                where, which = f"{where} AND seat = %s", [*which, slot.seat]
+            statements.append(rows.update(MODELS[slot.stage]._meta.db_table, longer, where, *which))
+        ended = {**stopped, "earlier": None, "finished": now, "revision": revision}
         for model in MODELS.values():
             table = model._meta.db_table
             statements.append(rows.update(table, ended, "deliberation_id = %s AND state <> 'ended'", self.id))
@@ -240,6 +255,7 @@ class Recorder:
     def call_ended(self, end: CallEnd) -> None:
         """Keep how a call ended for the next write: it becomes known together with what it brought. On the loop."""
         self._ends.append(end)
+        self._began.pop(end.call, None)  # its end says the same
         self.calls += 1
 
     def learn(self) -> None:
@@ -261,7 +277,8 @@ class Recorder:
             fenced = rows.required(f"{sql} RETURNING 1", *given)
             rows.execute([fenced, *call_rows.ending(change.ends), *statements, *told])
         except rows.NotThere:
-            raise Stale from None
+            if not (change.values.get("finished") and self._has_ended(change)):
+                raise Stale from None
         except (OperationalError, InterfaceError):
             # It may have been written all the same. What is written next has another number, for pages that have seen
             # this one would not look again.
@@ -272,6 +289,11 @@ class Recorder:
         self.taught += [end for end in change.ends if end.learnt is not None or end.attempt.fault or end.probe]
         if change.values.get("finished"):
             measuring.ended(self.id, change.values["status"], monotonic() - self.taken, self.calls)
+
+    def _has_ended(self, change: Change) -> bool:
+        """Whether an earlier try wrote the end, and nobody heard of it; it has this one's number from now on."""
+        ended = Deliberation.objects.filter(pk=self.id, attempt=self.attempt, status=change.values["status"])
+        return bool(ended.exclude(finished=None).update(revision=change.revision, layout=change.revision))
 
     def _update(self, change: Change) -> list[Statement]:
         """One statement a stage, as a rule: this is written every second, for every deliberation."""
@@ -304,9 +326,8 @@ class Recorder:
             begun = f"DELETE FROM {table} WHERE deliberation_id = %s AND state <> 'ended' AND earlier IS NULL"  # noqa: S608  # own name
             statements.insert(0, (begun, [self.id]))
             if self.kept:
-                # What it had before it was tried again is in these rows.
-                afresh = {**retrying.EMPTY, "state": new[0].state, "started": new[0].started}
-                afresh["revision"] = new[0].revision
+                # What it had before it began afresh is in these rows.
+                afresh = {**retrying.EMPTY, "state": new[0].state, "revision": new[0].revision}
                 statements.append(rows.update(table, afresh, "deliberation_id = %s AND state <> 'ended'", self.id))
         return statements
 
@@ -314,8 +335,10 @@ class Recorder:
         """What is to be written of a slot that was filled, or that begins afresh."""
         more: dict[str, Any] = {}
         match event:
-            case StandInAsked(slot, stand_in):
-                return slot, _afresh(slot, stand_in)
+            case StandInAsked(slot, stand_in, _):
+                # What its own model wrote, and what it had before it was tried again, outlast this process.
+                kept = {"earlier": dict(self.kept[slot].values)} if slot in self.kept else {}
+                return slot, {**_afresh(slot, stand_in), **kept}
             case AnswerFinished(answer):
                 slot, reply = Slot(Stage.ANSWERING, answer.seat), answer.reply
             case ReviewFinished(review):
@@ -331,7 +354,7 @@ class Recorder:
                 more = {"saw": list(synthesis.saw)}
             case _:
                 return None
-        if self.retry:
+        if slot in self.kept:
             more["earlier"] = None
         growing = self.growing.get(slot)
         values = {
@@ -352,7 +375,7 @@ class Recorder:
 
 
 def renew(deliberation_id: Any, attempt: int | None = None) -> bool:
-    """Have viewers read a deliberation again: a call that fills no slot has ended after it.
+    """Have viewers read a deliberation again: one of its calls has ended after it, or has a cost by now.
 
     `attempt`: that of the worker whose call it was. False: it goes on, or another worker has ended it.
     """

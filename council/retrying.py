@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import DateTimeField
 
+from council.call_rows import usage_columns
 from council.core.aliases import letter
 from council.core.deliberate import could_answer
 from council.core.values import CHAIRMAN, Mode, Outcome, Reply, Slot, Stage, Status, Usage
@@ -93,10 +94,15 @@ def _after(one: datetime | None, other: datetime | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a slot had before it was tried again."""
+    """What a slot had before it began afresh: tried again, or with a fallback model once its own broke off."""
 
     model: type[Contribution]
     values: Mapping[str, Any]
+
+    @property
+    def tried_again(self) -> bool:
+        """All that it had is kept, for a person has it tried again; else what its own model wrote alone."""
+        return "started" in self.values
 
     @property
     def reply(self) -> Reply:
@@ -111,10 +117,9 @@ class Kept:
         return Reply(*said, stand_in=self.values["stand_in"], saw=_seats(saw), kept=True)
 
     def or_better(self, reply: Reply) -> Reply:
-        """The new reply, where it brought something; else this one, with words about the new one."""
-        if reply.usable or (reply.text.strip() and not self.values["text"].strip()):
-            return reply
-        return replace(self.reply, error=self.in_vain(reply.error))
+        """The new reply, where it is better; else this one, with words about the new one."""
+        had = self.reply
+        return reply if better(reply, had) else replace(had, error=self.in_vain(reply.error))
 
     def in_vain(self, why: str) -> str:
         """Its error, with words about a try that brought nothing; those about one before that go."""
@@ -130,6 +135,14 @@ class Kept:
         return {**given, "error": error}
 
 
+def better(new: Reply, had: Reply) -> bool:
+    """A whole text is better than one that was cut off, and of two that were, the longer; any is better than none."""
+    if new.usable and had.usable:
+        longer = len(new.text) > len(had.text)
+        return new.outcome is Outcome.COMPLETE or (longer and had.outcome is Outcome.TRUNCATED)
+    return new.usable or (bool(new.text.strip()) and not had.text.strip())
+
+
 def keep(row: Contribution) -> Kept:
     """What the slot has."""
     names = ("started", *EMPTY, *_MORE[type(row)])
@@ -138,8 +151,14 @@ def keep(row: Contribution) -> Kept:
     return Kept(type(row), plain)
 
 
+def broke_off(model: type[Contribution], own: Reply, now: datetime) -> Kept:
+    """What a slot's own model wrote before it broke off, for as long as another is asked in its place."""
+    ended = {"outcome": own.outcome.value, "error": own.error, "text": own.text, "finished": now.isoformat()}
+    return Kept(model, {**EMPTY, **ended, **usage_columns(own.usage)})
+
+
 def kept(row: Contribution) -> Kept | None:
-    """What it had before it was tried again; None where it is not being."""
+    """What it had before it began afresh; None where it did not."""
     return None if row.earlier is None else Kept(type(row), row.earlier)
 
 
@@ -194,6 +213,6 @@ def _settled(rows: Iterable[Any]) -> list[Any]:
     for row in rows:
         if row.state == Contribution.State.ENDED:
             found.append(row)
-        elif had := kept(row):
+        elif (had := kept(row)) and had.tried_again:
             found.append(with_values(row, had.columns(had.values["error"])))
     return found

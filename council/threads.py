@@ -6,15 +6,25 @@ and given back for each look at the rows.
 """
 
 import asyncio
+import logging
 import select
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+from governance.times import hurried
+
+logger = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Seconds.
+PATIENCE = hurried(60.0)  # with a database that is away
+AGAIN = 0.5  # between two tries
 
 
 class Threads:
@@ -69,3 +79,20 @@ def _readable(socket: int) -> bool:
 
 in_thread = Threads(6, "council-db")
 """The threads of a worker."""
+
+
+async def outlasting(do: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and where the database is away just then do it again, for PATIENCE seconds. Raises what it raises.
+
+    It may have been done before: the connection broke before anybody heard of it. `do` must bear that.
+    """
+    since: float | None = None
+    while True:
+        try:
+            return await do()
+        except (OperationalError, InterfaceError) as error:
+            since = since or monotonic()
+            if monotonic() - since > PATIENCE:
+                raise
+            logger.warning("The database is away and is waited for: %s", error)
+            await asyncio.sleep(AGAIN)

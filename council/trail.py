@@ -1,5 +1,6 @@
 """Deliberations in the audit trail: what is asked of which council, and which models saw it."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,7 @@ _CALLS = f"{Call._meta.db_table} AS call"
 _HOLD = f"SELECT 1 FROM {Deliberation._meta.db_table} WHERE id = %s FOR SHARE"  # noqa: S608  # own name
 _SENT_LATER = f"""
     {_CALLS} JOIN {Deliberation._meta.db_table} AS deliberation ON deliberation.id = call.deliberation_id
-    WHERE call.id = %s AND call.sent IS NOT NULL AND deliberation.finished IS NOT NULL
+    WHERE call.id = %s AND call.sent = %s AND deliberation.finished IS NOT NULL
 """
 
 
@@ -69,13 +70,14 @@ def ended(deliberation_id: Any, status: str, seconds: float) -> Statement:
     )
 
 
-def titled(deliberation_id: Any, call: int) -> list[Statement]:
+def titled(deliberation_id: Any, call: int, sent: datetime) -> list[Statement]:
     """The statements that tell of a title's call that goes out once its deliberation has ended, which cannot name it.
 
-    To be carried out in the transaction that writes the call as sent, after it; of one that goes out before, nothing.
+    To be carried out in the transaction that writes the call as sent, after it; of one that goes out before, or whose
+    row has another moment, nothing.
     """
     seen = f"jsonb_build_object('seen by', jsonb_build_array({_SEEN}))"
     return [
         (_HOLD, [deliberation_id]),
-        audit.event_of(Kind.TITLED, thing(deliberation_id), seen, _SENT_LATER, call),
+        audit.event_of(Kind.TITLED, thing(deliberation_id), seen, _SENT_LATER, call, sent),
     ]

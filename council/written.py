@@ -23,7 +23,8 @@ MODELS: dict[Stage, type[Contribution]] = {
 class DeliberationRows:
     """A deliberation and what its slots hold, members in their order. `cost`: of all its calls, in micro-dollars.
 
-    `unknown`: how many of them went out without its becoming known what came of them.
+    `unknown`: how many of them went out without its becoming known what came of them; `billed`: those of these whose
+    cost the provider told, which is in `cost`.
     """
 
     deliberation: Deliberation
@@ -32,6 +33,7 @@ class DeliberationRows:
     synthesis: Synthesis | None = None
     cost: int | None = None
     unknown: int = 0
+    billed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def after(rows: Rows, change: Change) -> Rows:
         stage = next(stage for stage, model in MODELS.items() if isinstance(begun[0], model))
         new = {Slot(stage, getattr(row, "seat", CHAIRMAN)): row for row in begun}
         for slot in new.keys() & held.keys():
-            new[slot].earlier = held[slot].earlier
+            if held[slot].earlier is not None:
+                new[slot].earlier, new[slot].started = held[slot].earlier, held[slot].started
         held = {slot: row for slot, row in held.items() if slot.stage is not stage or _ended(row)}
         held = {**new, **held}
     for slot, values in change.slots:
@@ -86,6 +89,7 @@ def with_calls(rows: Rows, ends: Sequence[CallEnd]) -> Rows:
         rows,
         cost=sum(known, rows.cost or 0) if known else rows.cost,
         unknown=rows.unknown + sum(end.attempt.unknown for end in ends),
+        billed=rows.billed + sum(end.billed for end in ends),
     )
 
 

@@ -85,8 +85,8 @@ def test_nothing_goes_into_a_private_network_that_was_not_ticked_for_the_provide
 def test_what_nobody_has_thought_of_in_one_reply_does_not_end_the_others(alice, council, provider, monkeypatch):
     read = chat._piece
 
-    def unforeseen(data):
-        return {}["no such key"] if b"BOOM" in data else read(data)
+    def unforeseen(data, **options):
+        return {}["no such key"] if b"BOOM" in data else read(data, **options)
 
     monkeypatch.setattr(chat, "_piece", unforeseen)
     provider.script({"kind": "answer", "model": "test-1"}, fault="fixed_text", text="BOOM")
@@ -173,6 +173,22 @@ def test_what_stops_it_while_its_end_is_written_loses_nothing(alice, council, pr
     found = Deliberation.objects.get()
     assert (found.status, found.synthesis.outcome) == ("complete", "complete")
     assert not Call.objects.exclude(state="ended").exclude(purpose="title").exists()
+
+
+def test_a_checkpoint_that_falls_on_the_end_has_nothing_to_write(alice, council, provider, monkeypatch):
+    """It would find the deliberation ended, and take that for another worker's doing."""
+    stale, write = [], Recorder.write
+
+    def and_then_one_is_due(recorder, change):
+        write(recorder, change)
+        if "finished" in change.values:
+            monkeypatch.setattr(live, "CHECKPOINT", 0)
+
+    monkeypatch.setattr(live, "CHECKPOINT", 1000)
+    monkeypatch.setattr(Recorder, "write", and_then_one_is_due)
+    monkeypatch.setattr(tasks.measuring, "stale", lambda: stale.append(None))
+    assert carry_out(asking.ask(alice, "What now?", council)).status == "complete"
+    assert not stale
 
 
 def test_it_resumes_with_what_is_recorded_and_asks_only_for_the_rest(alice, council, provider):

@@ -15,8 +15,8 @@ from conversations.tests import cast
 from conversations.tests.worker import carry_out
 from council import plans
 from council.core.events import StageStarted, StandInAsked
-from council.core.values import CHAIRMAN, Plan, Slot, Stage
-from council.models import Breaker, Call, CallPolicy, Council, Deliberation, Fallback, LanguageModel
+from council.core.values import CHAIRMAN, Outcome, Plan, Reply, Slot, Stage
+from council.models import Answer, Breaker, Call, CallPolicy, Council, Deliberation, Fallback, LanguageModel
 from council.models import Provider as ProviderRow
 from council.providers.calling import NOT_KNOWN
 from council.record import Recorder
@@ -142,7 +142,7 @@ def test_one_is_asked_where_it_broke_off_or_came_to_nothing(alice, council, prov
     provider.script({"model": "test-1"}, fault=fault)
     found = carry_out(asking.ask(alice, "What now?", council))
     answer = found.answers.get(seat=1)
-    assert (answer.stand_in, answer.outcome) == (0, "complete")
+    assert (answer.stand_in, answer.outcome, answer.earlier) == (0, "complete", None)
     assert answer.text == next(each.text for each in found.answers.all() if each.stand_in is not None)
 
 
@@ -155,6 +155,88 @@ def test_what_its_own_model_wrote_before_it_broke_off_is_kept_where_nobody_else_
     assert (answer.outcome, answer.stand_in) == ("truncated", None)
     assert answer.text
     assert "failed as well" in answer.error
+
+
+def test_one_is_asked_where_it_broke_off_with_an_error_that_is_no_fault_of_the_model(alice, council, provider):
+    words = {"choices": [{"index": 0, "delta": {"content": "Three words came"}, "finish_reason": None}]}
+    no_credit = {"error": {"message": "No credit.", "code": 402}}
+    provider.script({"model": "test-1", "kind": "answer"}, events=[[0, words], [0, no_credit]])
+    answer = carry_out(asking.ask(alice, "What now?", council)).answers.get(seat=1)
+    assert (answer.stand_in, answer.outcome) == (0, "complete")
+
+
+@pytest.mark.parametrize(
+    ("respond", "kept"),
+    [
+        ({"fault": "refusal"}, "its own"),
+        ({"fault": "content_filter"}, "its own"),
+        ({"fault": "length", "n": 4}, "its own"),
+        ({"fault": "length", "n": 30}, "the other's"),
+    ],
+    ids=str,
+)
+def test_what_its_own_model_wrote_stays_where_another_declines_or_writes_less(alice, council, provider, respond, kept):
+    provider.script({"model": "test-1", "kind": "answer"}, fault="cut", n=20)
+    provider.script({"model": "spare", "kind": "answer"}, **respond)
+    answer = carry_out(asking.ask(alice, "What now?", council)).answers.get(seat=1)
+    assert answer.outcome == "truncated"
+    assert (answer.stand_in is None) == (kept == "its own")
+    assert ("Spare was asked in its place" in answer.error) == (kept == "its own")
+    assert "last" not in asked(provider)
+
+
+@pytest.mark.parametrize(("n", "stand_in"), [(4, None), (30, 0)])
+def test_of_two_that_had_not_come_to_an_end_the_stages_end_keeps_the_longer(alice, council, provider, n, stand_in):
+    council.stage_seconds = 2
+    council.save()
+    provider.script({"model": "test-1", "kind": "answer"}, fault="cut", n=15)
+    provider.script({"model": "spare", "kind": "answer"}, fault="hang", n=n)
+    answer = carry_out(asking.ask(alice, "What now?", council)).answers.get(seat=1)
+    assert (answer.outcome, answer.stand_in) == ("truncated", stand_in)
+
+
+def stopped_once(condition):
+    """Somebody stops the deliberation as soon as it is so."""
+
+    async def stop():
+        while not await tasks.in_thread(condition):
+            await asyncio.sleep(0.02)
+        await tasks.in_thread(Deliberation.objects.update, cancel_requested=True)
+
+    return stop
+
+
+def test_what_its_own_model_wrote_outlasts_a_stop_while_another_thinks(alice, council, provider, client):
+    provider.script({"model": "test-1", "kind": "answer"}, fault="cut", n=8)
+    provider.script({"model": "spare", "kind": "answer"}, fault="no_headers")
+    turn = asking.ask(alice, "What now?", council)
+    asked_in_its_place = Answer.objects.filter(stand_in=0, earlier__isnull=False).exists
+    shows = []
+
+    async def stop():
+        await stopped_once(asked_in_its_place)()
+        shows.append(await tasks.in_thread(shown, client, alice, turn.deliberation))
+
+    found = carry_out(turn, stop)
+    assert "What there was before" in shows[0]
+    answer = found.answers.get(seat=1)
+    assert (found.status, answer.outcome, answer.stand_in, answer.earlier) == ("cancelled", "truncated", None, None)
+    assert answer.text
+    assert answer.output_tokens
+    assert "broke off" in answer.error
+    assert answer.error.endswith("Stopped before its end.")
+
+
+def test_of_two_that_did_not_come_to_an_end_a_stop_keeps_the_longer(alice, council, provider, monkeypatch):
+    monkeypatch.setattr(live, "CHECKPOINT", 0.05)
+    provider.script({"model": "test-1", "kind": "answer"}, fault="cut", n=8)
+    provider.script({"model": "spare", "kind": "answer"}, fault="hang", n=40)
+    turn = asking.ask(alice, "What now?", council)
+    longer = Answer.objects.filter(stand_in=0, text__regex=".{120}").exists
+    found = carry_out(turn, stopped_once(longer))
+    answer = found.answers.get(seat=1)
+    assert (answer.outcome, answer.stand_in, answer.earlier) == ("cancelled", 0, None)
+    assert len(answer.text) >= 120
 
 
 def test_a_model_that_is_left_alone_is_not_asked_and_its_stand_in_is(alice, council, provider):
@@ -257,7 +339,7 @@ def test_a_text_that_begins_afresh_while_a_checkpoint_is_written_loses_nothing()
     texts.begin(StageStarted(Stage.ANSWERING, (0,)))
     texts.grew(slot, "One.\n\nTwo.\n\nThree.\n\nFour")
     marks = texts.marks()
-    texts.begin(StandInAsked(slot, 0))
+    texts.begin(StandInAsked(slot, 0, Reply("", Outcome.FAILED)))
     texts.checkpointed(marks, 2)
     texts.grew(slot, "Anew.\n\nAnd on.\n\nTo the end")
     frame = texts.frame(3, 3)

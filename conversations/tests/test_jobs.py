@@ -41,6 +41,11 @@ def sql(statement: str, *given) -> None:
         cursor.execute(statement, given)
 
 
+def stored():
+    """The jobs of questions. Once a minute the worker has one of the upkeep beside them."""
+    return ProcrastinateJob.objects.filter(task_name=jobs.TASK)
+
+
 def until(condition: Callable[[], object], what: str = "it") -> None:
     end = monotonic() + PATIENCE
     while not condition():
@@ -86,7 +91,7 @@ def test_the_worker_of_this_process_carries_it_out(alice, council, provider, mon
     with worker(monkeypatch):
         turn = asking.ask(alice, "What now?", council)
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
-        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+        until(lambda: not stored().exists(), "the end of the job")
     found = Deliberation.objects.get(pk=turn.deliberation_id)
     assert (found.status, found.attempt) == ("complete", 1)
     asked = [each["kind"] for each in provider.requests() if each["kind"] != "title"]
@@ -101,7 +106,7 @@ def test_its_job_is_stored_as_one_that_this_worker_has(alice, council, monkeypat
     with worker(monkeypatch) as mine:
         monkeypatch.setattr(mine, "give", lambda *_: None)
         turn = asking.ask(alice, "What now?", council)
-        job = ProcrastinateJob.objects.get()
+        job = stored().get()
         assert (job.status, job.task_name, job.queue_name) == ("doing", jobs.TASK, jobs.QUEUE)
         assert job.worker_id == ProcrastinateWorker.objects.get().pk
         assert job.args == {
@@ -112,7 +117,7 @@ def test_its_job_is_stored_as_one_that_this_worker_has(alice, council, monkeypat
         assert (found.status, found.attempt) == ("running", 1)
     # It died with the worker that had it: without a worker it counts as stalled, and another begins it again.
     monkeypatch.undo()
-    assert ProcrastinateJob.objects.get().worker_id is None
+    assert stored().get().worker_id is None
     with worker(monkeypatch):
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
     found = Deliberation.objects.get()
@@ -134,7 +139,7 @@ def test_what_was_given_and_not_fetched_goes_back_into_the_queue(alice, council,
         monkeypatch.setattr(mine, "fetch_job", fetch_nothing)
         asking.ask(alice, "What now?", council)
         until(lambda: answers(provider), "a request")
-    assert [(each.status, each.worker_id) for each in ProcrastinateJob.objects.all()] == [("todo", None)]
+    assert [(each.status, each.worker_id) for each in stored()] == [("todo", None)]
     assert not any(each["finished"] for each in answers(provider))
 
 
@@ -154,7 +159,7 @@ def test_a_worker_with_much_to_do_leaves_questions_to_others(alice, council, mon
 def test_without_a_worker_it_waits_in_the_queue(alice, council):
     asking.ask(alice, "What now?", council)
     assert jobs.here() is None
-    assert ProcrastinateJob.objects.get().status == "todo"
+    assert stored().get().status == "todo"
     found = Deliberation.objects.get()
     assert (found.status, found.attempt) == ("queued", 0)
     assert not Call.objects.exists()
@@ -186,7 +191,7 @@ def test_it_is_stopped_like_any_other(alice, council, provider, monkeypatch):
         until(lambda: Deliberation.objects.get().answers.exclude(text="").count() == 3, "text")
         Deliberation.objects.update(cancel_requested=True)
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
-        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+        until(lambda: not stored().exists(), "the end of the job")
     assert Deliberation.objects.get().status == "cancelled"
     assert {each.outcome for each in Call.objects.filter(purpose="answer")} == {"cancelled"}
 
@@ -213,7 +218,7 @@ def test_what_another_worker_had_meanwhile_is_taken_over_anew(alice, council, pr
         assert claiming.claim(turn.deliberation_id).attempt == 2
         sql("UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, attempts = attempts + 1")
         until(lambda: not Deliberation.objects.get().unfinished, "the end")
-        until(lambda: not ProcrastinateJob.objects.exists(), "the end of the job")
+        until(lambda: not stored().exists(), "the end of the job")
     found = Deliberation.objects.get()
     assert (found.status, found.attempt) == ("complete", 3)
     # The rows of the calls that nobody heard the end of say so.
@@ -269,7 +274,7 @@ def test_of_two_workers_that_see_a_stalled_job_the_later_leaves_it_to_whoever_ha
     assert not jobs.begin_again(mine)
     assert fetch() == [mine.id]
     assert not jobs.begin_again(mine)
-    assert ProcrastinateJob.objects.get().status == "doing"
+    assert stored().get().status == "doing"
 
 
 def test_what_two_workers_saw_to_be_left_out_has_one_job_at_a_time(alice, council):
@@ -298,7 +303,7 @@ def test_it_ends_only_jobs_that_are_its_own(alice, council, monkeypatch):
     with worker(monkeypatch) as mine:
         monkeypatch.setattr(mine, "give", lambda *_: None)
         asking.ask(alice, "What now?", council)
-        own = ProcrastinateJob.objects.filter(task_name=jobs.TASK)
+        own = stored()
         row = own.get()
         job = Job(id=row.pk, status="doing", queue=jobs.QUEUE, lock=None, queueing_lock=None, task_name=jobs.TASK)
 

@@ -13,6 +13,7 @@ from council.core import values
 from council.core.events import AnswerFinished, StageStarted
 from council.core.values import Outcome, Reply, Slot, Stage
 from council.models import Call, Council, Provider
+from council.providers import calling
 from council.record import Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,6 +31,19 @@ def test_who_is_not_waited_for_keeps_what_it_wrote_and_its_call_is_ended(alice, 
     assert found.status == "partial"
     assert found.reason.startswith("B had not come to an end")
     assert found.synthesis.outcome == "complete"
+
+
+def test_who_had_come_to_its_end_and_lacked_its_usage_alone_is_whole(alice, council, provider, monkeypatch):
+    monkeypatch.setattr(calling, "USAGE_SECONDS", 60)
+    Council.objects.update(quorum=2, grace_seconds=0)
+    last = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": "stop"}]}
+    provider.script({"kind": "answer", "model": "test-1"}, events=[[0, last], [60, "[DONE]"]])
+    found = carry_out(asking.ask(alice, "What now?", Council.objects.get()))
+    answer = found.answers.get(seat=1)
+    assert (found.status, found.reason) == ("complete", "")
+    assert (answer.outcome, answer.text, answer.error) == ("complete", "It is blue.", "")
+    call = Call.objects.get(purpose="answer", seat=1)
+    assert (call.outcome, call.error, call.unknown, call.fault) == ("complete", "", False, False)
 
 
 @pytest.mark.parametrize("fault", [{"fault": "no_headers"}, {"fault": "unavailable", "n": 100}])

@@ -1,8 +1,10 @@
 """What becomes of calls whose worker was killed: what is known of them, how often they are repeated, who is told."""
 
 import asyncio
+import time
 
 import pytest
+from django.db import OperationalError
 from django.utils.html import strip_tags
 
 from conversations import asking, results, retrying, tasks
@@ -10,13 +12,14 @@ from conversations.models import Conversation
 from conversations.tests import links
 from conversations.tests.worker import carry_out, job, work
 from conversations.working import STALLED
-from council import claiming, measuring, plans, record
+from council import call_rows, claiming, measuring, plans, record, threads
 from council.call_rows import NewCall
 from council.core import values
 from council.core.events import AnswerFinished, StageStarted, StandInAsked
-from council.core.values import Outcome, Reply, Slot, Stage
-from council.models import Call, CallPolicy, Deliberation, Fallback, LanguageModel, Synthesis
+from council.core.values import Outcome, Reply, Slot, Stage, Usage
+from council.models import Answer, Call, CallPolicy, Deliberation, Fallback, LanguageModel, Synthesis
 from council.models import Provider as ProviderRow
+from council.providers import calling
 from governance.times import hurried
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,7 +150,8 @@ def test_a_fallback_model_is_asked_instead_of_a_third_time(alice, council, provi
     assert asked(provider) == ["spare", "test-0", "test-2"]
 
 
-def test_a_model_that_had_failed_is_not_asked_again_where_the_worker_of_its_stand_in_is_lost(alice, council, provider):
+@pytest.fixture
+def stand_ins(council):
     for place, name in enumerate(("first", "second")):
         spare = LanguageModel.objects.create(
             provider=ProviderRow.objects.get(),
@@ -158,14 +162,66 @@ def test_a_model_that_had_failed_is_not_asked_again_where_the_worker_of_its_stan
             approval="approved",
         )
         Fallback.objects.create(council=council, role="member", position=place, language_model=spare)
-    turn = asking.ask(alice, "What now?", council)
-    recorder = record.Recorder(claiming.claim(turn.deliberation_id))
-    for event in (StageStarted(Stage.ANSWERING, (0, 1, 2)), StandInAsked(Slot(Stage.ANSWERING, 1), 1)):
+
+
+def lost_with_its_stand_in(turn, stand_in: int, own: Reply, text: str = "") -> None:
+    """A worker was lost while a fallback model was at work in place of B's own, which had come as far as `own`."""
+    recorder, slot = record.Recorder(claiming.claim(turn.deliberation_id)), Slot(Stage.ANSWERING, 1)
+    for event in (StageStarted(Stage.ANSWERING, (0, 1, 2)), StandInAsked(slot, stand_in, own)):
         recorder.begin(event)
         recorder.write(recorder.change([event]))
+    if text:
+        recorder.grew(slot, text)
+        recorder.checkpoint(recorder.snapshot())
+
+
+FAILED = Reply("", Outcome.FAILED, "It is down.")
+HALF = Reply("Half of it", Outcome.TRUNCATED, "It broke off.", Usage(3, 4, 5, estimated=True))
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_model_that_had_failed_is_not_asked_again_where_the_worker_of_its_stand_in_is_lost(alice, council, provider):
+    turn = asking.ask(alice, "What now?", council)
+    lost_with_its_stand_in(turn, 1, FAILED)
     found = carry_out(turn)
     assert asked(provider) == ["second", "test-0", "test-2"]
     assert found.answers.get(seat=1).stand_in == 1
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_what_its_own_model_wrote_outlasts_the_worker_of_its_stand_in(alice, council, provider):
+    for name in ("first", "second"):
+        provider.script({"model": name}, fault="unavailable")
+    turn = asking.ask(alice, "What now?", council)
+    lost_with_its_stand_in(turn, 0, HALF)
+    lost_with_its_stand_in(turn, 1, Reply("", Outcome.FAILED, "What a second worker knows of it."))
+    found = carry_out(turn)
+    assert "test-1" not in asked(provider)
+    answer = found.answers.get(seat=1)
+    assert (answer.text, answer.outcome, answer.stand_in, answer.earlier) == ("Half of it", "truncated", None, None)
+    assert (answer.input_tokens, answer.output_tokens, answer.cost, answer.estimated) == (3, 4, 5, True)
+    assert answer.error.startswith("It broke off. second was asked in its place and failed as well")
+    assert answer.seconds >= 0
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [("", ("Half of it", "truncated", None)), ("Half of it, and more", ("Half of it, and more", "cancelled", 0))],
+    ids=["its own is longer", "its own is shorter"],
+)
+def test_the_longer_text_outlasts_three_workers_that_were_lost(alice, council, last, kept):
+    turn = asking.ask(alice, "What now?", council)
+    for _ in range(claiming.ATTEMPTS):
+        lost_with_its_stand_in(turn, 0, HALF, last)
+    assert claiming.claim(turn.deliberation_id) is None
+    found = Deliberation.objects.get()
+    answer = found.answers.get(seat=1)
+    assert found.status == "failed"
+    assert (answer.text, answer.outcome, answer.stand_in) == kept
+    assert (answer.state, answer.earlier) == ("ended", None)
+    assert answer.error.endswith("Stopped before its end.")
+    assert answer.seconds >= 0
 
 
 def test_silence_and_a_lost_worker_count_together(turn, provider):
@@ -225,6 +281,26 @@ def test_a_worker_that_hands_over_says_what_it_stopped_and_what_may_be_billed(tu
     assert "Calls with an unknown result3 may be billed all the same" in page
 
 
+def test_what_is_handed_over_while_its_usage_is_waited_for_is_made_again_and_says_so(turn, provider, monkeypatch):
+    """Its text is whole, but nobody took it in: a slot has one result."""
+    monkeypatch.setattr(calling, "USAGE_SECONDS", 60)
+    last = {"choices": [{"delta": {"content": "It is blue."}, "finish_reason": "stop"}]}
+    provider.script({"kind": "answer", "model": "test-1"}, events=[[0, last], [60, "[DONE]"]], times=1)
+
+    async def stopped():
+        begun = asyncio.create_task(job(turn))
+        while not await tasks.in_thread(Answer.objects.filter(seat=1, text="It is blue.").exists):
+            await asyncio.sleep(0.02)
+        begun.cancel()
+        await asyncio.gather(begun, return_exceptions=True)
+
+    work(stopped)
+    assert carry_out(turn).status == "complete"
+    dropped, made = Call.objects.filter(purpose="answer", seat=1).order_by("pk")
+    assert (dropped.outcome, dropped.unknown, dropped.error) == ("cancelled", True, call_rows.HANDED_OVER)
+    assert made.outcome == "complete"
+
+
 def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provider):
     """As when many workers are replaced one after another, and each passes it on to one that is to go as well."""
     provider.script({"kind": "answer"}, fault="hang", times=3 * claiming.ATTEMPTS)
@@ -244,6 +320,54 @@ def test_to_be_handed_over_again_and_again_tells_nothing_against_it(turn, provid
     for _ in range(claiming.ATTEMPTS):
         handed_over()
     assert carry_out(turn).status == "complete"
+
+
+@pytest.fixture
+def given_up(turn, provider, monkeypatch):
+    """A worker gave up: the database stayed away as the last member's call was to go out, and the others were out."""
+    ProviderRow.objects.update(concurrency=3)
+    for model in ("test-0", "test-1"):
+        provider.script({"kind": "answer", "model": model}, fault="hang", n=8)
+
+    def given_up():
+        go, out = call_rows.go, len(asked(provider)) + 2
+
+        def away(call, title_of=None):
+            if Call.objects.get(pk=call).seat != 2:
+                return go(call, title_of)
+            while sum(each["kind"] == "answer" and bool(each["first_byte_ns"]) for each in provider.requests()) < out:
+                time.sleep(0.01)
+            raise OperationalError("The database is away.")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threads, "PATIENCE", -1)
+            patched.setattr(call_rows, "go", away)
+            with pytest.raises(ExceptionGroup):
+                carry_out(turn)
+
+    return given_up
+
+
+def test_what_a_worker_drops_as_it_gives_up_was_stopped_by_nobody_and_is_not_asked_a_third_time(
+    turn, provider, given_up
+):
+    given_up()
+    given_up()
+    found = carry_out(turn)
+    assert found.attempt == 3
+    assert asked(provider) == ["test-0", "test-0", "test-1", "test-1", "test-2"]
+    dropped = Call.objects.filter(purpose="answer", seat__in=(0, 1))
+    assert {(each.fence, each.outcome, each.unknown, each.error) for each in dropped} == {
+        (fence, "unknown", True, call_rows.DROPPED) for fence in (1, 2)
+    }
+    assert results.as_json(found)["unknown_calls"] == 4
+
+
+def test_what_a_person_stopped_as_its_worker_gave_up_was_stopped(turn, given_up):
+    given_up()
+    Deliberation.objects.update(cancel_requested=True)
+    assert carry_out(turn).status == "cancelled"
+    assert {each.outcome for each in Call.objects.filter(seat__in=(0, 1))} == {"cancelled"}
 
 
 def test_a_worker_that_was_lost_is_seen_within_a_minute():
@@ -288,11 +412,14 @@ def test_one_that_failed_says_why_whatever_the_chairman_had_written(alice, clien
     assert "Each member's reason is below." not in page
 
 
-def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more(turn):
+def test_a_plan_that_nobody_can_read_is_begun_three_times_and_no_more_and_the_log_says_why(turn, caplog):
     Deliberation.objects.update(plan={"question": "What now?"})
     for _ in range(claiming.ATTEMPTS):
-        with pytest.raises(KeyError):
-            claiming.claim(turn.deliberation_id)
-    assert claiming.claim(turn.deliberation_id) is None
+        caplog.clear()
+        with pytest.raises(ExceptionGroup):
+            work(lambda: job(turn))
+        (said,) = [each.msg for each in caplog.records if "could not be begun" in str(each.msg)]
+        assert said["exc_info"]
+    work(lambda: job(turn))
     found = Deliberation.objects.get()
     assert (found.status, found.reason) == ("failed", "It was begun three times and never came to its end.")

@@ -1,17 +1,20 @@
 """One slot tried again by a worker: what is asked once more, what is kept, and what is offered then."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from conversations import asking, presenting, reading, results, tasks
 from conversations.tests.trying_again import ANSWER_B, CHAIR, REVIEW_A, B, ask
 from conversations.tests.worker import carry_out
-from council import claiming
+from council import claiming, plans, written
+from council.call_rows import NewCall
 from council.core.errors import NotOffered, Stale, UnderWay
 from council.core.events import StageStarted
 from council.core.values import Slot, Stage
-from council.models import Answer, Call, Deliberation
+from council.models import Answer, Call, Deliberation, Fallback, LanguageModel, Provider, Synthesis
 from council.record import Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +44,7 @@ def test_an_answer_that_failed_is_asked_for_again_and_nothing_else(alice, counci
     provider.reset()
     found = again(turn, ANSWER_B)
     assert asked(provider) == [("answer", "test-1")]
-    assert found.answers.get(seat=1).outcome == "complete"
+    assert (found.answers.get(seat=1).outcome, found.answers.get(seat=1).earlier) == ("complete", None)
     assert found.status == "partial"
     assert found.reason == "B did not review. The council's answer was written before B answered."
     assert [each.saw for each in found.reviews.order_by("seat")] == [[0, 2], [], [0, 2]]
@@ -122,6 +125,106 @@ def test_a_try_in_vain_leaves_what_there_was_and_says_so(alice, council, provide
     assert after.error.count("Tried again") == 1
     assert found.status == "complete"
     assert offered(turn) == {ANSWER_B}
+
+
+@pytest.mark.parametrize("n", [3, 900], ids=["shorter", "longer"])
+def test_what_is_whole_stays_where_the_new_one_breaks_off(alice, council, provider, n):
+    provider.script(B, fault="refuse_auth")
+    turn = ask(alice, council)
+    provider.reset()
+    again(turn, ANSWER_B)
+    before = Deliberation.objects.get().synthesis
+    provider.script({"kind": "synthesis"}, fault="cut", n=n, tokens=1000)
+    found = again(turn, CHAIR)
+    assert (found.synthesis.text, found.synthesis.outcome) == (before.text, "complete")
+    assert found.synthesis.error.startswith("Tried again without success: ")
+    assert found.synthesis.saw == [0, 2]
+    assert offered(turn) >= {CHAIR}
+
+
+@pytest.mark.parametrize("n", [2, 60], ids=["shorter", "longer"])
+def test_of_two_that_broke_off_the_longer_stays(alice, council, provider, n):
+    provider.script(B, times=1, fault="cut", n=20)
+    turn = ask(alice, council)
+    before = Deliberation.objects.get().answers.get(seat=1)
+    provider.script(B, times=1, fault="cut", n=n)
+    after = again(turn, ANSWER_B).answers.get(seat=1)
+    assert (before.outcome, after.outcome) == ("truncated", "truncated")
+    if n < 20:
+        assert after.text == before.text
+        assert "Tried again without success: " in after.error
+    else:
+        assert len(after.text) > len(before.text)
+        assert "Tried again" not in after.error
+
+
+@pytest.mark.parametrize("n", [3, 300], ids=["shorter", "longer"])
+def test_what_there_was_stays_where_a_stand_in_is_stopped_once_the_new_one_broke_off(alice, council, provider, n):
+    spare = LanguageModel.objects.create(
+        provider=Provider.objects.get(), slug="spare", model_id="spare", name="Spare", context=9000, approval="approved"
+    )
+    Fallback.objects.create(council=council, role="member", position=0, language_model=spare)
+    provider.script(B, times=1, fault="length")
+    turn = ask(alice, council)
+    before = Deliberation.objects.get().answers.get(seat=1)
+    provider.script(B, fault="cut", n=n, tokens=400)
+    provider.script({"model": "spare"}, fault="no_headers")
+
+    async def stop():
+        while not await tasks.in_thread(Answer.objects.filter(stand_in=0, state="waiting").exists):
+            await asyncio.sleep(0.02)
+        await tasks.in_thread(Deliberation.objects.update, cancel_requested=True)
+
+    after = again(turn, ANSWER_B, stop).answers.get(seat=1)
+    assert (after.text, after.outcome, after.stand_in, after.earlier) == (before.text, before.outcome, None, None)
+    assert after.error.endswith("Tried again without success: it was stopped.")
+
+
+def test_what_began_before_its_worker_was_lost_began_then():
+    """As its row says, which keeps what was there."""
+    before, now = (timezone.now() - timedelta(seconds=each) for each in (60, 0))
+    held = Answer(seat=0, state="waiting", earlier={"text": "Half of it"}, started=before)
+    rows = written.DeliberationRows(deliberation=Deliberation(), answers=[held, Answer(seat=1, started=before)])
+    begun = [Answer(seat=0, started=now), Answer(seat=1, started=now)]
+    after = written.after(rows, written.Change({"revision": 2}, [begun]))
+    assert [each.started for each in after.answers] == [before, now]
+
+
+def test_a_snapshot_shows_what_was_there_of_the_part_that_is_tried_again_and_of_no_other():
+    had = {"text": "Half of it", "outcome": "truncated", "error": "It broke off."}
+    retry = {"stage": "answering", "seat": 1, "before": {"status": "partial", "stage": "answering"}}
+    rows = written.DeliberationRows(
+        deliberation=Deliberation(status="running", stage="synthesising", retry=retry),
+        answers=[
+            Answer(seat=0, state="ended", text="Yes."),
+            Answer(seat=1, state="waiting", earlier={**had, "started": None}),
+            Answer(seat=2, state="waiting", earlier=had),
+        ],
+        synthesis=Synthesis(state="waiting", earlier=had),
+    )
+    settled = presenting.retrying.settled(rows)
+    assert [each.text for each in settled.answers] == ["Yes.", "Half of it"]
+    assert settled.synthesis is None
+
+
+def test_what_there_was_stays_where_its_workers_were_lost_twice_after_a_few_words(alice, council, provider):
+    provider.script(B, times=1, fault="length")
+    turn = ask(alice, council)
+    before = Deliberation.objects.get().answers.get(seat=1)
+    claiming.reopen(turn.deliberation_id, turn.conversation_id, ANSWER_B)
+    for _ in range(2):
+        recorder = Recorder(claiming.claim(turn.deliberation_id))
+        begun = StageStarted(Stage.ANSWERING, (0, 1, 2))
+        recorder.begin(begun)
+        recorder.write(recorder.change([begun]))
+        recorder.send([NewCall(Call.Purpose.ANSWER, plans.model_of(turn.deliberation.plan, 1), ANSWER_B)])
+        recorder.grew(ANSWER_B, "Half")
+        recorder.checkpoint(recorder.snapshot())
+    provider.reset()
+    after = carry_out(turn).answers.get(seat=1)
+    assert asked(provider) == []
+    assert (after.text, after.outcome) == (before.text, before.outcome)
+    assert "Tried again without success: Twice it was sent" in after.error
 
 
 def test_what_it_had_stays_while_it_is_tried_again_and_when_that_is_stopped(alice, council, provider):

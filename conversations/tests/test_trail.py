@@ -109,6 +109,16 @@ def test_a_titles_call_that_waits_for_its_turn_is_told_when_it_goes_out(over):
     assert [each.object_id for each in events("titled")] == [str(found.pk)]
 
 
+def test_one_whose_going_out_is_written_twice_is_told_once(over):
+    """The connection broke before anybody heard that it was written."""
+    found, title = over
+    Provider.objects.update(concurrency=1)
+    waits = call_rows.send(title, found.pk, 1)
+    went = [call_rows.go(waits.id, waits.title_of) for _ in range(2)]
+    assert went == [Call.objects.get(pk=waits.id).sent] * 2
+    assert len(events("titled")) == 1
+
+
 def test_one_that_goes_out_before_the_end_is_told_with_the_end(over):
     found, title = over
     Deliberation.objects.update(finished=None)

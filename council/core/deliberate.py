@@ -91,10 +91,13 @@ async def _deliberate(plan: Plan, ask: Ask, emit: Emit) -> Ended:
     synthesis = await synthesise(plan, answers, reviews, standings, ask=ask, emit=emit)
     if not synthesis.reply.usable:
         gaps.append("The chairman wrote no answer; the answers and reviews are all there.")
-    elif late := [each.seat for each in answers if each.seat not in synthesis.saw]:
+        return _ended(gaps)
+    if late := [each.seat for each in answers if each.seat not in synthesis.saw]:
         gaps.append(f"The council's answer was written before {_names(late)} answered.")
-    elif _not_waited_for(synthesis.reply):
+    if _not_waited_for(synthesis.reply):
         gaps.append("The chairman had not come to an end, and the council did not wait any longer.")
+    elif synthesis.reply.outcome is Outcome.TRUNCATED:
+        gaps.append("The council's answer was cut off.")
     return _ended(gaps)
 
 

@@ -135,7 +135,11 @@ class Contribution(models.Model):
         null=True, help_text=_("Which of the plan's fallback models was asked in place of the seat's own, from 0.")
     )
     earlier = models.JSONField(
-        null=True, help_text=_("While it is tried again: what it had, which stays unless something better comes.")
+        null=True,
+        help_text=_(
+            "While it is tried again, or a fallback model is asked once its own broke off: what it had, which stays"
+            " unless something better comes."
+        ),
     )
 
     class Meta:

@@ -109,8 +109,12 @@ class TestItOpens:
         assert state() == "open"
 
     @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
-    def test_never_for_what_is_wrong_with_the_request_or_the_key(self, model, fake, status):
-        fake.script(status=status, body={"error": {"message": "No."}})
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_never_for_what_is_wrong_with_the_request_or_the_key(self, model, fake, status, streamed):
+        if streamed:
+            fake.script(fault="error_first", n=status)
+        else:
+            fake.script(status=status, body={"error": {"message": "No."}})
         assert {each.outcome for each in ask(model, 11)} == {Outcome.FAILED}
         assert state() == "none"
 

@@ -139,6 +139,12 @@ async def test_an_answer_that_was_cut_off_is_an_answer():
     assert await council.deliberate() is Status.COMPLETE
 
 
+async def test_a_councils_answer_that_was_cut_off_makes_it_partial():
+    council = Council(plan(2), {(Stage.SYNTHESISING, CHAIRMAN): Reply("It was", Outcome.TRUNCATED, "Cut.")})
+    assert await council.deliberate() is Status.PARTIAL
+    assert council.ended.reason == "The council's answer was cut off."
+
+
 async def test_no_answer_is_a_failure_and_nothing_more_is_asked():
     council = Council(plan(3), {(Stage.ANSWERING, seat): FAILED for seat in range(3)})
     assert await council.deliberate() is Status.FAILED
