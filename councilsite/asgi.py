@@ -28,7 +28,7 @@ from conversations.routing import websocket_urlpatterns  # noqa: E402  # setting
 from councilsite import metrics  # noqa: E402  # settings come first
 from councilsite.incoming import identified  # noqa: E402  # settings come first
 from councilsite.pages import Pages  # noqa: E402  # settings come first
-from councilsite.readiness import with_readyz  # noqa: E402  # settings come first
+from councilsite.readiness import with_probes  # noqa: E402  # settings come first
 from councilsite.turns import in_turns  # noqa: E402  # settings come first
 
 
@@ -40,7 +40,7 @@ async def refuse(_scope: Any, receive: Any, send: Any) -> None:
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", refuse)])
 protocols = ProtocolTypeRouter(
-    {"http": with_readyz(in_turns(Pages())), "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets))}
+    {"http": with_probes(in_turns(Pages())), "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets))}
 )
 application = identified(protocols)
 if settings.TRUSTED_PROXIES:

@@ -1,7 +1,8 @@
 """Whether all that the site stands on is there: `/readyz`, and the same as figures for whoever scrapes metrics.
 
-Unlike `/healthz`, which says that this process answers requests, it asks others: the database, its tables, the queue
-and its workers, the channel layer. It tells which of them is missing and never why: anybody may ask. The log has why.
+It asks others: the database, its tables, the queue and its workers, the channel layer. It tells which of them is
+missing and never why: anybody may ask. The log has why. Beside it stands `/healthz`, which says that this process
+answers requests, and asks nobody.
 """
 
 import asyncio
@@ -129,18 +130,28 @@ def _told(asked: dict[str, Future[str]]) -> dict[str, str]:
     return {name: each.result() if each.done() else NO_ANSWER for name, each in asked.items()}
 
 
-def with_readyz(application: Any) -> Any:
-    """The ASGI application for HTTP, with /readyz before it: whoever probes knows no host name and takes no turn."""
+def with_probes(application: Any) -> Any:
+    """The ASGI application for HTTP, with /healthz and /readyz before it.
+
+    Whoever probes knows neither the site's name nor its scheme, and takes no turn: where all pages wait for a database
+    that is away, the process is not to be taken for dead.
+    """
 
     async def respond(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] != "/readyz":
-            await application(scope, receive, send)
-            return
-        states = await _states()
-        status = 200 if set(states.values()) == {OK} else 503
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        lines = "".join(f"{name}: {state}\n" for name, state in states.items())
-        await send({"type": "http.response.body", "body": lines.encode()})
+        match scope["path"]:
+            case "/healthz":
+                await _answer(send, 200, f"{OK}\n")
+            case "/readyz":
+                states = await _states()
+                status = 200 if set(states.values()) == {OK} else 503
+                await _answer(send, status, "".join(f"{name}: {state}\n" for name, state in states.items()))
+            case _:
+                await application(scope, receive, send)
 
     return respond
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

@@ -1,4 +1,4 @@
-"""What the composition root adds to all answers, and its own: it serves; a page is refused; there is none."""
+"""What the composition root adds to all answers, and its own: a page is refused; there is none."""
 
 from collections.abc import Callable
 
@@ -9,20 +9,6 @@ from django.views.defaults import page_not_found, permission_denied
 from accounts.refusing import count_refused
 
 Respond = Callable[[HttpRequest], HttpResponse]
-
-
-def healthz(get_response: Respond) -> Respond:
-    """Middleware that answers /healthz before all others: whoever probes knows neither the site's name nor its scheme.
-
-    Open to everyone; says nothing but that the process serves, and asks nobody else.
-    """
-
-    def respond(request: HttpRequest) -> HttpResponse:
-        if request.path == "/healthz":
-            return HttpResponse("ok\n", content_type="text/plain", headers={"Cache-Control": "no-store"})
-        return get_response(request)
-
-    return respond
 
 
 def unstored(get_response: Respond) -> Respond:

@@ -142,6 +142,7 @@ def assert_complete(page: str, provider: Provider) -> None:
 
 def test_a_question_waits_for_a_worker_and_its_answer_is_seen_as_it_grows(site, provider, valkey):
     apart = site(valkey)
+    provider.configure(tokens_per_second=20)  # a slow machine shows a text of half a second only once it has ended
     with alice(apart) as browser:
         place = ask(browser)
         with socket(apart, browser, place) as page:

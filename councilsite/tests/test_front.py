@@ -62,10 +62,14 @@ def test_other_names_are_refused(client, caplog):
     assert record.exc_info is None
 
 
-def test_health_is_answered_under_any_name(client, settings):
+async def test_health_is_answered_under_any_name(settings):
     settings.SECURE_SSL_REDIRECT = True
-    response = client.get("/healthz", headers={"Host": "10.1.2.3"})
-    assert (response.status_code, response.content) == (200, b"ok\n")
+    asked = HttpCommunicator(asgi.application, "GET", "/healthz", headers=[(b"host", b"10.1.2.3")])
+    response = await asked.get_response(PATIENCE)
+    assert (response["status"], response["body"]) == (200, b"ok\n")
+    headers = dict(response["headers"])
+    assert headers.pop(b"x-request-id")
+    assert headers == {b"content-type": b"text/plain; charset=utf-8", b"cache-control": b"no-store"}
 
 
 @pytest.mark.django_db(transaction=True)
