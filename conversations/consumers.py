@@ -175,7 +175,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         )
 
     async def renewed(self, message: dict[str, Any]) -> None:  # noqa: ARG002  # the rows say what changed
-        """The conversation has another title, or another turn."""
+        """The conversation has another title, another turn, or more of its cost."""
         async with self.updating:
             self.visible = None  # a page may have been open for hours
         await self._update()
@@ -206,8 +206,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
                 self.visible = None  # it may have changed before anybody could tell this socket
             self.known, self.unfinished = changes.known, changes.unfinished
             self.deliberation = changes.deliberation
-            if changes.html:
-                await self._send(changes.html)
+            if changes.html or not self.told:
+                # A page that has heard nothing takes its socket for mute, and asks by request.
+                await self._send(changes.html or None)
             return True
 
     async def _watch(self) -> None:

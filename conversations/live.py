@@ -15,8 +15,6 @@ from time import monotonic
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
-
 from conversations import changes, reading
 from conversations.growing import GrowingTexts
 from conversations.reading import TurnRows
@@ -27,9 +25,8 @@ from council.claiming import Claim
 from council.core.events import Event, StageStarted, StandInAsked
 from council.core.values import Status
 from council.record import Recorder
-from council.threads import in_thread
+from council.threads import in_thread, outlasting
 from council.written import Change
-from governance.times import hurried
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +38,6 @@ TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
 AFTERWARDS = 0.05
 CHECKPOINT = 1.0  # between two writings of texts that grow
-PATIENCE = hurried(60.0)  # with a database that is away
 
 TURNS_TO_GO_OUT = 6  # of the loop, for calls whose rows are written
 
@@ -187,7 +183,6 @@ class Live:
         self._woken.set()
 
     async def _work(self) -> None:
-        failing_since: float | None = None
         while not (self._ending and not self._events and not self.recorder.ends):
             await _wait(self._woken, self._next_checkpoint())
             self._woken.clear()
@@ -197,18 +192,8 @@ class Live:
             self._waited_for.clear()
             self._urgent.clear()
             try:
-                await self._write()
-                failing_since = None
-            except (OperationalError, InterfaceError) as error:
-                # The database is away, for a moment as a rule; what came waits here meanwhile.
-                logger.warning("Deliberation %s cannot be written and waits: %s", self.recorder.id, error)
-                failing_since = failing_since or monotonic()
-                if monotonic() - failing_since > PATIENCE:
-                    self._give_up(error)
-                    return
-                self._woken.set()
-                await asyncio.sleep(SLOWEST)
-                continue
+                # Where the database is away, for a moment as a rule, what comes meanwhile is written with the rest.
+                await outlasting(self._write)
             except Exception as error:  # noqa: BLE001  # Stale as a rule; the engine hears of it
                 self._give_up(error)
                 return

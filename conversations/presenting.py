@@ -91,6 +91,7 @@ def view(rows: TurnRows) -> TurnView:
         dissent=[members[seat] for seat in dissenting(deliberation, rows.reviews)],
         cost=rows.cost,
         unknown=rows.unknown,
+        billed=rows.billed,
         seconds=deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
         watched=watched,
         rewrite=Slot(Stage.SYNTHESISING, CHAIRMAN) in offers,
@@ -125,7 +126,8 @@ def _watched(rows: TurnRows) -> str:
     synthesis = rows.synthesis
     if synthesis and synthesis.state != Contribution.State.ENDED:
         return Stage.SYNTHESISING
-    if any(row.state != Contribution.State.ENDED and row.earlier is None for row in [*rows.answers, *rows.reviews]):
+    going_on = [row for row in [*rows.answers, *rows.reviews] if row.state != Contribution.State.ENDED]
+    if any((had := retrying.kept(row)) is None or not had.tried_again for row in going_on):
         return deliberation.stage
     if synthesis and synthesis.text and (retrying.usable(synthesis) or synthesis.outcome == Outcome.CANCELLED):
         return ""

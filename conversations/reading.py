@@ -34,7 +34,7 @@ _LACKING = f"""
 
 _COSTS = f"""
     SELECT deliberation_id, sum(cost),
-        count(*) FILTER (WHERE unknown)
+        count(*) FILTER (WHERE unknown), count(*) FILTER (WHERE unknown AND cost IS NOT NULL AND NOT estimated)
     FROM {_CALL} WHERE {_LACKING} GROUP BY deliberation_id
 """  # noqa: S608  # own names
 
@@ -103,8 +103,8 @@ def _put_together(results: Sequence[Result]) -> list[TurnRows]:
     for synthesis in rows.instances(Synthesis, syntheses.rows):
         if one := by_deliberation.get(synthesis.deliberation_id):
             one.synthesis = synthesis
-    for deliberation_id, cost, unknown in costs.rows:
+    for deliberation_id, cost, unknown, billed in costs.rows:
         if one := by_deliberation.get(deliberation_id):
             one.cost = None if cost is None else int(cost)
-            one.unknown = unknown
+            one.unknown, one.billed = unknown, billed
     return list(by_deliberation.values())

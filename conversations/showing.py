@@ -87,6 +87,8 @@ class TurnView:
     copied: bool
     unknown: int = 0
     """Calls that went out and of which nobody knows what came of them."""
+    billed: int = 0
+    """Those of them whose cost their provider told since."""
 
     @property
     def unfinished(self) -> bool:

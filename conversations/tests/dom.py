@@ -6,6 +6,17 @@ from typing import Any
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
+TREE = """selector => {
+  const copy = document.querySelector(selector).cloneNode(true);
+  for (const each of copy.querySelectorAll("*")) {
+    each.removeAttribute("data-htmx-powered");
+    each.removeAttribute("open");
+    if (!each.classList.length) each.removeAttribute("class");
+  }
+  return copy.outerHTML;
+}"""
+"""For a browser: the element of a selector as HTML, without what readers and scripts do to it."""
+
 
 @dataclass
 class Node:
@@ -79,7 +90,10 @@ def parse(html: str) -> Node:
 
 
 def apply(page: Node, html: str) -> None:
-    """Do what htmx does with a message of partials. A target that is not there is passed over, as htmx does."""
+    """Do what htmx and the page's script do with a message of partials.
+
+    A target that is not there is passed over. What is to be appended and is there already takes its place.
+    """
     for partial in parse(html).children:
         if not isinstance(partial, Node):
             continue
@@ -95,15 +109,25 @@ def apply(page: Node, html: str) -> None:
                 target.children = partial.children
             case "textContent":
                 target.children = [partial_text] if (partial_text := partial.text()) else []
+            case "beforeend" if there := page.find(_first_id(partial)):
+                _morph(*there, partial)
             case "beforeend":
                 target.children = target.children + partial.children
             case "outerHTML":
                 parent.children[place : place + 1] = partial.children
             case "outerMorph":
-                _keep(partial, target)
-                parent.children[place : place + 1] = partial.children
+                _morph(parent, place, partial)
             case other:
                 raise AssertionError(other)
+
+
+def _first_id(partial: Node) -> str:
+    return next((each.attributes.get("id") or "" for each in partial.children if isinstance(each, Node)), "")
+
+
+def _morph(parent: Node, place: int, new: Node) -> None:
+    _keep(new, parent.children[place])
+    parent.children[place : place + 1] = new.children
 
 
 def _keep(new: Node, old: Node) -> None:

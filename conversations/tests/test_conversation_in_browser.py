@@ -6,20 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from conversations.models import Conversation
-from conversations.tests import dom
-from conversations.tests.visitor import SLOWLY, axe, busy
+from conversations.tests.visitor import SLOWLY, axe, busy, same
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-TREE = """selector => {
-  const copy = document.querySelector(selector).cloneNode(true);
-  for (const each of copy.querySelectorAll("*")) {
-    each.removeAttribute("data-htmx-powered");
-    each.removeAttribute("open");
-    if (!each.classList.length) each.removeAttribute("class");
-  }
-  return copy.outerHTML;
-}"""
 READING = """place => {
   const box = document.querySelector("[id$='-answering-0'] .body");
   const edge = box.getBoundingClientRect().top + 8;
@@ -39,11 +29,6 @@ new PerformanceObserver((list) => {
 def hanging(site, member: int) -> None:
     """This member writes some tokens and then nothing more."""
     site.provider.script({"kind": "answer", "model": f"test-{member}"}, times=1, fault="hang", n=30)
-
-
-def same(mine, other, selector: str = "#turns") -> None:
-    one, two = (dom.parse(page.evaluate(TREE, selector)).plain() for page in (mine, other))
-    assert not dom.differences(one, two)
 
 
 def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, visitor):

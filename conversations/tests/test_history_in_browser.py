@@ -96,6 +96,8 @@ def test_a_narrow_window_shows_what_was_deleted_and_not_the_drawer_over_it(visit
     page.get_by_label("Rename or delete “Alpha”").click()
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Undo").click()
+    # That it is back closes the drawer as well, should somebody have opened it meanwhile.
+    page.locator(".toast", has_text="“Alpha” is back").wait_for()
     page.get_by_role("button", name="Show the sidebar").click()
     page.get_by_role("link", name="Alpha").wait_for()
 

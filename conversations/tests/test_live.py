@@ -85,6 +85,7 @@ class Viewer:
         self.consumer.conversation_id = conversation.pk
         self.consumer.known = Known(response.context["after"], response.context["revision"], conversation.title)
         self.consumer.deliberation, self.consumer.unfinished, self.consumer.heard = "", True, 0.0
+        self.consumer.told = 1.0
         self.consumer.updating = live.asyncio.Lock()
         self.consumer._send = self.receive
 

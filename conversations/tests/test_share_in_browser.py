@@ -177,6 +177,19 @@ def test_a_page_without_a_socket_learns_that_the_link_is_over(visitor, other, bo
     visitor.problems[:] = [each for each in visitor.problems if "status of 404" not in each]
 
 
+def test_an_idle_page_whose_socket_is_open_asks_for_nothing(visitor, other, bob):
+    """A room full of them is one address, and its limits are for what people do."""
+    owner = visitor.finished(visitor.ask())
+    address, asked = share(owner), []
+    for page, place in ((other(bob), address), (visitor.open(), owner.url)):
+        with page.expect_websocket() as socket:
+            page.goto(place, wait_until="commit")
+        socket.value.wait_for_event("framereceived")
+        page.on("request", lambda each: asked.append(each.url))
+    owner.wait_for_timeout(10_000)  # one that takes its socket for mute begins to ask after nine seconds
+    assert not [url for url in asked if "changes/" in url]
+
+
 def test_it_has_nothing_that_axe_objects_to(visitor, other, bob, public_links):
     owner = visitor.finished(visitor.ask())
     place, address = owner.url, share(owner)

@@ -6,7 +6,7 @@ from importlib.resources import files
 from playwright.sync_api import expect
 
 from accounts.models import User
-from conversations.tests import cast
+from conversations.tests import cast, dom
 
 SLOWLY = 15_000
 """Milliseconds that a busy machine may take for anything; no test asks how long it was."""
@@ -67,6 +67,12 @@ class Visitor:
 def busy(site, tokens_per_second: float = 30) -> None:
     """The next three answers take longer than any test."""
     site.provider.script({"kind": "answer"}, times=3, tokens_per_second=tokens_per_second, tokens=3500)
+
+
+def same(mine, other, selector: str = "#turns") -> None:
+    """This part of two pages is the same, but for what was opened and what only ticks."""
+    one, two = (dom.parse(page.evaluate(dom.TREE, selector)).plain() for page in (mine, other))
+    assert not dom.differences(one, two)
 
 
 def axe(page) -> list[str]:

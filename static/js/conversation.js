@@ -71,11 +71,14 @@
   /* Some proxies let a socket open and nothing through, or never answer. */
   disconnected();
 
-  /* Without a socket the same changes come by request. */
+  /* Without a socket the same changes come by request: one at a time, and one that hangs gives way to the next. */
+  let asking = false;
   async function poll() {
-    if (gone) return;
+    if (gone || asking) return;
+    asking = true;
     try {
-      const response = await fetch(`${live.dataset.changes}?${query()}&title=${encodeURIComponent($("#title").textContent)}`);
+      const place = `${live.dataset.changes}?${query()}&title=${encodeURIComponent($("#title").textContent)}`;
+      const response = await fetch(place, { signal: AbortSignal.timeout(20000) });
       if (response.redirected || response.status === 404) return end();
       if (!response.ok) return;
       const changes = await response.json();
@@ -85,7 +88,7 @@
         await htmx.swap({ sourceElement: live, target: live, swap: "innerHTML swapEmpty:false", text: changes.content });
       }
       learn(changes);
-    } catch { /* the next one may get through */ }
+    } catch { /* the next one may get through */ } finally { asking = false; }
   }
   /* A page that comes back from the back-forward cache has lost its socket; the extension makes a new one. */
   addEventListener("pageshow", (event) => {
@@ -231,7 +234,17 @@
     if (fold && fold.id !== tried) fold.open = true;
     tried = fold?.id;
   };
-  document.addEventListener("htmx:before:swap", ({ target }) => { if (target === live) look(); });
+  /* A socket asks from where the last one ended, and a request may have brought more since: a turn that comes again
+     takes the place of the one that is there. */
+  const replace = (task) => {
+    const there = task.swapSpec.style === "beforeend" && document.getElementById(task.fragment.firstElementChild?.id);
+    if (there) [task.target, task.swapSpec.style] = [there, "outerMorph"];
+  };
+  document.addEventListener("htmx:before:swap", ({ target, detail }) => {
+    if (target !== live) return;
+    detail.tasks.forEach(replace);
+    look();
+  });
   /* Not after the swap's own event, which may come a frame late: what moved is put right before it is painted. */
   new MutationObserver(() => {
     settle();

@@ -42,7 +42,8 @@
   };
   if (toasts) {
     /* Announced a moment after the page, or a screen reader's own "page loaded" swallows it. */
-    setTimeout(() => [...toasts.children].forEach(settle), 400);
+    const early = [...toasts.children];
+    setTimeout(() => early.forEach(settle), 400);
     new MutationObserver((changes) => {
       for (const change of changes) for (const node of change.addedNodes) if (node.matches?.(".toast")) settle(node);
     }).observe(toasts, { childList: true });
