@@ -29,7 +29,7 @@ class Account:
             " ON deliberation.id = call.deliberation_id WHERE deliberation.created >= %s ORDER BY call.id",
             since,
         )
-        self.requests = [each for each in site.provider.requests() if each["kind"] != "models"]
+        self.requests = [each for each in site.provider.requests() if each["kind"] not in {"models", "generation"}]
         questions = [(each["plan"].get("question"), each["id"]) for each in self.deliberations]
         self.deliberation_of = {}
         for request in self.requests:

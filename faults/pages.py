@@ -1,7 +1,9 @@
 """A person who asks and watches: a page that was loaded, its socket, and what htmx would make of what comes.
 
-It does what static/js/conversation.js does: after a break it opens the socket again and says where it stands, and while
-there is none it asks by request.
+It does what static/js/conversation.js does, and in tenths of a second where that waits for seconds: after a break it
+opens the socket again, which asks from where the last one ended; while nothing comes by it, it asks by request; and a
+turn that comes again takes the place of the one that is there. What it leaves out is what readers see of that, and how
+a page comes back to life: test_browser.py has a real one.
 """
 
 import asyncio
@@ -188,18 +190,20 @@ class Page:
     async def _watch(self) -> None:
         cookies = {"sessionid": self.person.session}
         async with aiohttp.ClientSession(self.site.address, cookies=cookies) as client:
+            ended = self.known
             while not self.gone:
                 heard = self.messages
                 with contextlib.suppress(aiohttp.ClientError, OSError):
                     if not self.polls:
-                        await self._listen(client)
+                        await self._listen(client, ended)
+                ended = self.known
                 if heard == self.messages:
                     with contextlib.suppress(aiohttp.ClientError, OSError):
                         await self._poll(client)
                 await asyncio.sleep(AGAIN)
 
-    async def _listen(self, client: aiohttp.ClientSession) -> None:
-        place = f"/ws{self.place}?after={self.known['after']}&revision={self.known['revision']}"
+    async def _listen(self, client: aiohttp.ClientSession, known: dict[str, Any]) -> None:
+        place = f"/ws{self.place}?after={known['after']}&revision={known['revision']}"
         async with client.ws_connect(place, origin=self.site.address, max_msg_size=0, timeout=CLOSING) as connection:
             self.connections += 1
             while True:

@@ -12,15 +12,6 @@ from faults.site import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.timeout(300)]
 
-TREE = """() => {
-  const copy = document.querySelector("#turns").cloneNode(true);
-  for (const each of copy.querySelectorAll("*")) {
-    each.removeAttribute("data-htmx-powered");
-    each.removeAttribute("open");
-    if (!each.classList.length) each.removeAttribute("class");
-  }
-  return copy.outerHTML;
-}"""
 PERSISTED = "addEventListener('pageshow', (event) => { window.persisted = event.persisted; })"
 HIDDEN = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -63,7 +54,7 @@ def tab(scene, browser):
 
 
 def _differences(page, other) -> list[str]:
-    return dom.differences(*(dom.parse(each.evaluate(TREE)).plain() for each in (page, other)))
+    return dom.differences(*(dom.parse(each.evaluate(dom.TREE, "#turns")).plain() for each in (page, other)))
 
 
 def writing(page) -> None:

@@ -1,86 +1,20 @@
-"""The rules for calls, kept by two workers that die: breaker, fallback models, quorum, places, retries, stop."""
+"""The rules for calls, kept by two workers that die: breaker, fallback models, quorum, places, deadlines."""
 
-import contextlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterable
 
-import httpx
 import pytest
 
-from faults.pages import Page
 from faults.scene import Scene
 from faults.site import LONG, wait_until
+from faults.tests.steps import FIRST, LAST, LOST, asked, council, of_slots, rules, stand_ins, writes
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 rest = pytest.mark.faults
 
-FIRST = {"kind": "answer", "model": "m0"}
-LAST = {"kind": "answer", "model": "m2"}
 LEFT_ALONE = "failed too often just now and is left alone for a moment"
 IN_ITS_PLACE = "failed; {} wrote this in its place."
 NOT_WAITED_FOR = "Enough others were done; the council did not wait any longer."
-KINDS = {"answering": "answer", "reviewing": "ballot", "synthesising": "synthesis"}
-RULES = {
-    "attempts": 2,
-    "longest_wait_seconds": 120,
-    "repeat_after_timeout": True,
-    "connect_seconds": 10,
-    "breaker_failures": 5,
-    "breaker_percent": 50,
-    "breaker_least_calls": 10,
-    "breaker_open_seconds": 30,
-}
-
-
-def rules(scene: Scene, **changed: Any) -> None:
-    """An administrator has changed the rules for calls."""
-    values = {"id": 1, **RULES, **changed}
-    places = ", ".join(["%s"] * len(values))
-    scene.site.execute(f"INSERT INTO council_callpolicy ({', '.join(values)}) VALUES ({places})", *values.values())
-
-
-def council(scene: Scene, **changed: Any) -> None:
-    """An administrator has changed the council."""
-    for name, value in changed.items():
-        scene.site.execute(f"UPDATE council_council SET {name} = %s WHERE slug = 'bench'", value)
-
-
-def stand_ins(scene: Scene, role: str, *models: str) -> None:
-    """An administrator has given the council fallback models, in this order."""
-    for position, model in enumerate(models):
-        scene.site.execute(
-            "INSERT INTO council_fallback (council_id, role, position, language_model_id)"
-            " SELECT council.id, %s, %s, model.id FROM council_council council, council_languagemodel model"
-            " WHERE council.slug = 'bench' AND model.slug = %s",
-            role,
-            position,
-            model,
-        )
-
-
-def asked(scene: Scene, kind: str = "", model: str = "", about: str = "") -> list[dict]:
-    """The requests of a kind, to a model, about a question; without the titles of conversations."""
-    return [
-        each
-        for each in scene.provider.requests()
-        if each["kind"] == kind or (not kind and each["kind"] in KINDS.values())
-        if model in ("", each["body"]["model"])
-        if about in str(each["body"])
-    ]
-
-
-def of_slots(page: Page, table: str = "answer") -> list[dict]:
-    """What is stored of the page's answers, reviews or synthesis."""
-    order = "" if table == "synthesis" else " ORDER BY seat"
-    return page.site.rows(f"SELECT * FROM council_{table} WHERE deliberation_id = %s{order}", page.deliberation()["id"])
-
-
-def writes(requests: Callable[[], list[dict]]) -> bool:
-    """Whether the last of these requests has begun to be answered."""
-    found = requests()
-    return bool(found) and bool(found[-1]["first_byte_ns"])
 
 
 # A model that fails again and again
@@ -155,14 +89,6 @@ def test_a_model_that_is_reset_in_the_admin_is_asked_again_at_once(scene):
     assert scene.asked().ends()["status"] == "complete"
 
 
-LOST = [
-    pytest.param(answered, dies, id=f"{'after' if answered else 'before'}-{'dies' if dies else 'is cut off'}")
-    for answered in (False, True)
-    for dies in (True, False)
-]
-"""Before or after a statement of its: whether it was committed, and whether the process dies or its connection."""
-
-
 @pytest.mark.parametrize(("answered", "dies"), LOST)
 @rest
 def test_a_worker_that_is_lost_as_it_opens_a_breaker_costs_that_failure_at_most(scene, answered, dies):
@@ -204,8 +130,12 @@ def test_a_worker_that_is_lost_as_it_finds_out_whether_a_model_is_well_leaves_th
 
 @pytest.mark.parametrize(
     "respond",
-    [*({"status": each} for each in (400, 401, 402, 403)), {"fault": "refusal"}],
-    ids=lambda each: str(each.get("status", "refusal")),
+    [
+        *({"status": each} for each in (400, 401, 402, 403)),
+        *({"fault": "error_first", "n": each} for each in (400, 403)),
+        {"fault": "refusal"},
+    ],
+    ids=lambda each: " ".join(str(part) for part in each.values()),
 )
 @rest
 def test_what_is_wrong_with_the_request_or_the_key_and_what_a_model_declines_never_counts(scene, respond):
@@ -273,6 +203,25 @@ def test_a_stand_in_whose_workers_die_is_asked_twice_and_then_the_next(scene):
     assert len(asked(scene, **FIRST)) == 1
     assert page.shows(IN_ITS_PLACE.format("Stand-in 1"))
     assert page.shows("Calls with an unknown result")
+
+
+@rest
+def test_what_a_model_wrote_before_it_broke_off_outlasts_the_workers_of_its_stand_in_and_a_stop(scene):
+    stand_ins(scene, "member", "s0")
+    scene.site.deadlines(**LONG)
+    scene.provider.script(FIRST, fault="cut", n=8)
+    scene.provider.script({"kind": "answer", "model": "s0"}, fault="no_headers")
+    page = scene.asked()
+    for times in (1, 2):
+        wait_until(lambda times=times: len(asked(scene, "answer", "s0")) == times, words=scene.site.said)
+        if times == 1:
+            scene.fresh()
+    page.person.post(f"{page.place}stop/")
+    assert page.ends()["status"] == "cancelled"
+    kept = of_slots(page)[0]
+    assert [kept["outcome"], kept["stand_in"]] == ["truncated", None]
+    assert kept["text"].strip()
+    assert len(asked(scene, **FIRST)) == 1
 
 
 # A slow member
@@ -382,114 +331,40 @@ def test_the_place_of_a_worker_that_was_killed_comes_free(scene):
     assert most_at_once(scene.provider.requests()) == 1
 
 
-# One part that a person has tried again
+WAITING = {
+    "let through": rb"UPDATE \"council_breaker\" SET [^;]*'half_open'",
+    "its place": rb"INSERT INTO council_place",
+    "going out": rb"UPDATE council_call SET state = \$1, sent",
+}
 
-SLOTS = {"answering:0": ("answer", "m0"), "reviewing:0": ("ballot", "m0"), "synthesising:-1": ("synthesis", "m3")}
 
-
-def without_one(scene: Scene, slot: str, **respond: Any) -> Page:
-    """A deliberation that has ended, and whose slot was spoilt so, once."""
-    kind, model = SLOTS[slot]
-    scene.provider.script({"kind": kind, "model": model}, times=1, **(respond or {"fault": "refuse_auth"}))
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", list(WAITING))
+@rest
+def test_a_line_that_breaks_while_a_call_waits_for_its_way_costs_no_call(scene, name, answered):
+    """Neither that one nor those of the others, which go on meanwhile."""
+    fail_once_and_be_left_alone(scene)
+    before = len(asked(scene))
+    scene.site.execute("UPDATE council_breaker SET until = now() WHERE state = 'open'")  # the pause is over
+    scene.site.execute("UPDATE council_provider SET concurrency = 2")
+    scene.slowly(1)
+    lost = scene.losing(WAITING[name], dies=False, answered=answered)
     page = scene.asked()
-    page.ends()
-    assert slot in page.offered()
-    return page
-
-
-@pytest.mark.parametrize("slot", [*(pytest.param(each, marks=rest) for each in list(SLOTS)[:2]), "synthesising:-1"])
-def test_a_worker_that_is_killed_while_one_part_is_tried_again(scene, slot):
-    """Another goes on with that part, and nothing else is asked for."""
-    page = without_one(scene, slot)
-    before = len(asked(scene))
-    scene.slowly(3)
-    page.try_again(slot)
-    wait_until(lambda: len(asked(scene)) == before + 1 and writes(lambda: asked(scene, *SLOTS[slot])))
-    scene.fresh()
+    wait_until(lost, words=lambda: f"nothing like {name} was ever said")
     ended = page.ends()
-    assert slot not in page.offered()
-    assert ended["status"] == ("partial" if slot == "answering:0" else "complete"), ended["reason"]
-    assert len(asked(scene, *SLOTS[slot])) == 3
-    assert len(asked(scene)) == before + 2
-
-
-@rest
-def test_a_try_whose_workers_die_twice_leaves_what_there_was(scene):
-    scene.site.deadlines(**LONG)
-    page = without_one(scene, "answering:0", fault="cut", n=8)
-    before, status = of_slots(page)[0], page.deliberation()["status"]
-    scene.provider.script(FIRST, fault="hang", n=4)
-    page.try_again("answering:0")
-    for times in (2, 3):
-        wait_until(lambda times=times: len(asked(scene, **FIRST)) == times, words=scene.site.said)
-        scene.fresh()
-    assert page.ends()["status"] == status
-    after = of_slots(page)[0]
-    assert [after["text"], after["outcome"]] == [before["text"], before["outcome"]]
-    assert page.shows("Tried again without success")
-    assert len(asked(scene, **FIRST)) == 3
-
-
-@rest
-def test_a_try_that_is_stopped_leaves_what_there_was(scene):
-    scene.site.deadlines(**LONG)
-    page = without_one(scene, "answering:0", fault="cut", n=8)
-    before, status = of_slots(page)[0], page.deliberation()["status"]
-    scene.provider.script(FIRST, fault="hang", n=4)
-    page.try_again("answering:0")
-    wait_until(lambda: len(asked(scene, **FIRST)) == 2 and writes(lambda: asked(scene, **FIRST)))
-    page.person.post(f"{page.place}stop/")
-    assert page.ends()["status"] == status
-    wait_until(lambda: asked(scene, **FIRST)[-1]["disconnected"])
-    after = of_slots(page)[0]
-    assert [after["text"], after["outcome"]] == [before["text"], before["outcome"]]
-    assert page.shows("Tried again without success: it was stopped.")
-
-
-@rest
-def test_a_double_click_on_retry_tries_once(scene):
-    scene.site.deadlines(**LONG)
-    page = without_one(scene, "answering:0")
-    before = len(asked(scene))
-    scene.site.to_provider.hole()  # nothing comes before the last click is answered
-    with ThreadPoolExecutor(3) as clicks:
-        found = list(clicks.map(lambda _: page.person.post(f"{page.place}retry/", slot="answering:0"), range(3)))
-    scene.site.to_provider.mend()
-    assert sorted(each.status_code for each in found) == [302, 409, 409]
-    page.catches_up()
-    page.ends()
-    assert len(asked(scene)) == before + 1
-
-
-@pytest.mark.parametrize(("answered", "dies"), LOST)
-@rest
-def test_a_click_on_retry_whose_answer_never_came_tries_once(scene, answered, dies):
-    """The web server is lost just before, or just after, it opened the deliberation again; the person clicks again."""
-    page = without_one(scene, "answering:0")
-    before, web = len(asked(scene)), scene.site.web
-    statement = b'UPDATE "council_deliberation" SET [^;]*"retry"'
-    trap = web.database.when(statement, web.kill if dies else lambda: None, answered=answered)
-    with contextlib.suppress(httpx.TransportError):
-        assert page.press("answering:0").status_code >= 500
-    assert trap.sprung.is_set()
-    scene.site.begin()
-    if answered:
-        page.tries("answering:0")
-        page.ends()
-        again = page.person.post(f"{page.place}retry/", slot="answering:0")
-        assert again.status_code == 422, again.text[:3000]  # it is complete
-    else:
-        assert page.deliberation()["attempt"] == 1
-        page.try_again("answering:0")
-        page.ends()
-    assert of_slots(page)[0]["outcome"] == "complete"
-    assert len(asked(scene)) == before + 1
+    assert (ended["status"], ended["attempt"]) == ("complete", 1), ended["reason"]
+    calls = "SELECT outcome, error, unknown FROM council_call WHERE deliberation_id = %s AND purpose <> 'title'"
+    found = [tuple(each.values()) for each in scene.site.rows(calls, ended["id"])]
+    assert found == [("complete", "", False)] * 7
+    requests = asked(scene)[before:]
+    assert len(requests) == 7
+    assert most_at_once(requests) <= 2
 
 
 # Deadlines of what never ceases to write
 
 
-@pytest.mark.faults
+@rest
 def test_a_call_that_goes_on_and_on_is_cut_off_at_its_deadline(scene):
     scene.slowly(0.5)
     scene.site.deadlines(call_seconds=3)
@@ -501,7 +376,7 @@ def test_a_call_that_goes_on_and_on_is_cut_off_at_its_deadline(scene):
     assert "after 3 seconds" in long["error"]
 
 
-@pytest.mark.faults
+@rest
 def test_a_stage_that_goes_on_and_on_goes_on_without_whom_it_waits_for(scene):
     scene.slowly(0.5)
     scene.site.deadlines(**LONG)
@@ -512,62 +387,3 @@ def test_a_stage_that_goes_on_and_on_goes_on_without_whom_it_waits_for(scene):
     (long,) = [each for each in of_slots(page, "answer") if each["seat"] == 0]
     assert (long["outcome"], bool(long["text"])) == ("truncated", True)
     assert "The stage took 4 seconds" in long["error"]
-
-
-# Stop
-
-
-def stop_on_the_page(scene: Scene, page: Page) -> None:
-    page.person.post(f"{page.place}stop/")
-
-
-def stop_from_the_shell(scene: Scene, page: Page) -> None:
-    assert "being stopped" in scene.site.run("manage.py", "cancel", str(page.deliberation()["id"]))
-
-
-def stop_in_the_admin(scene: Scene, page: Page) -> None:
-    form = {"action": "stop", "_selected_action": str(page.deliberation()["id"]), "index": "0"}
-    assert scene.administrator().post("/admin/council/deliberation/", **form).status_code == 302
-
-
-def written(page: Page) -> list[Any]:
-    """All that is stored of its deliberation; the title, which is the conversation's, is none of it."""
-    of_it = "SELECT * FROM council_call WHERE deliberation_id = %s AND purpose <> 'title' ORDER BY id"
-    calls = page.site.rows(of_it, page.deliberation()["id"])
-    return [page.deliberation(), calls, *(of_slots(page, each) for each in ("answer", "review", "synthesis"))]
-
-
-@pytest.mark.parametrize("stop", [stop_on_the_page, stop_from_the_shell, stop_in_the_admin])
-@pytest.mark.parametrize("stage", KINDS)
-@rest
-def test_stop_ends_every_call_of_a_deliberation_and_nothing_else(scene, stage, stop):
-    """What had come is kept, nothing is written after, and another deliberation goes on."""
-    scene.site.deadlines(**LONG)
-    question = "Question hold: will they stop?"
-    calls = 1 if stage == "synthesising" else 3
-    scene.provider.script({"kind": KINDS[stage], "contains": question}, fault="hang", n=8)
-    page = scene.asked(question)
-    wait_until(lambda: [bool(each["first_byte_ns"]) for each in asked(scene, KINDS[stage])] == [True] * calls)
-    scene.slowly(1)
-    other = scene.asked()
-    stop(scene, page)
-    assert page.ends()["status"] == "cancelled"
-    wait_until(lambda: all(each["disconnected"] for each in asked(scene, KINDS[stage], about=question)))
-    before, times = written(page), len(asked(scene, about=question))
-    texts = of_slots(page, {"answering": "answer", "reviewing": "review", "synthesising": "synthesis"}[stage])
-    assert [bool(each["text"].strip()) for each in texts] == [True] * calls
-    assert other.ends()["status"] == "complete"
-    assert "cancelled" not in {each["outcome"] for each in written(other)[1]}
-    assert [written(page), len(asked(scene, about=question))] == [before, times]
-
-
-@pytest.mark.faults
-def test_stop_ends_the_call_of_a_title_too(scene):
-    scene.site.deadlines(**LONG)
-    scene.provider.script({"kind": "answer"}, fault="hang", n=8)
-    scene.provider.script({"kind": "title"}, fault="hang", n=1)
-    page = scene.asked()
-    wait_until(lambda: any(each["first_byte_ns"] for each in asked(scene, "title")))
-    stop_on_the_page(scene, page)
-    assert page.ends()["status"] == "cancelled"
-    wait_until(lambda: all(each["disconnected"] for each in asked(scene, "title")))
