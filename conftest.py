@@ -109,10 +109,14 @@ TransactionTestCase._fixture_teardown = _flush_the_trail_too
 
 @pytest.fixture(autouse=True)
 def limits_of_this_test_alone() -> None:
-    from accounts import limits  # noqa: PLC0415  # once Django is set up
+    """What tests before have counted, the site's limits and allauth's, which are in the cache, outlives them."""
+    from django.core.cache import cache  # noqa: PLC0415  # once Django is set up
+
+    from accounts import limits  # noqa: PLC0415  # the same
 
     limits.forget()
     limits.forget_counts()
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -78,12 +78,12 @@ async def viewer(share: Share):
 
 
 async def let_in(share: Share) -> WebsocketCommunicator:
-    """A page that has had its first look: a live one heard something, and a snapshot is not told anything."""
+    """A page that has had its first look: a live one was shown something, and a snapshot told that its socket lives."""
     page = await opened(share, await viewer(share))
     if share.live:
         await told(page, "What now?")
     else:
-        assert await page.receive_nothing(0.4)
+        assert json.loads(await page.receive_from(PATIENCE)) == {"after": 0, "revision": 0, "unfinished": False}
     return page
 
 

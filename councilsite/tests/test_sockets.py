@@ -10,7 +10,6 @@ from allauth.usersessions.models import UserSession
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.core import mail
-from django.core.cache import cache
 from django.db import OperationalError
 from django.test import Client
 
@@ -176,7 +175,6 @@ async def test_whoever_signs_out_hears_no_more(conversation, monkeypatch, what):
 @pytest.fixture
 def his():
     """Bob's conversation, at rest, so that no socket looks by itself; and two browsers in which he has signed in."""
-    cache.clear()  # allauth counts attempts there
     bob = people.bob()
     turn = asking.ask(bob, "What now?", cast.council())
     Deliberation.objects.update(status="complete", revision=3)

@@ -1,12 +1,16 @@
 """Requests take turns, and a slow one holds nobody up."""
 
 import asyncio
+import threading
 
 import pytest
+from allauth.account.views import LoginView
+from channels.testing import HttpCommunicator
+from django.http import HttpResponse
 
-from councilsite import turns
+from councilsite import asgi, turns
 
-PATIENCE = 10  # seconds
+PATIENCE = 30  # seconds
 
 
 class Site:
@@ -92,3 +96,34 @@ async def test_not_even_slow_ones_are_worked_on_without_end(monkeypatch):
     for path in ("/a", "/b", "/c"):
         site.let_go(path)
     await asyncio.gather(*asked)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_process_says_that_it_serves_while_every_page_waits(monkeypatch):
+    """As all of them do for a database that is away: whoever restarts what does not answer would mend nothing."""
+    begun, back = [], threading.Event()
+
+    def wait(*_, **__) -> HttpResponse:
+        begun.append(1)
+        back.wait(PATIENCE)
+        return HttpResponse()
+
+    async def get(path: str, patience: float = PATIENCE) -> dict:
+        asked = HttpCommunicator(asgi.application, "GET", path, headers=[(b"host", b"localhost")])
+        response = await asked.get_response(patience)
+        await asked.wait(PATIENCE)
+        return response
+
+    monkeypatch.setattr(LoginView, "dispatch", wait)
+    monkeypatch.setattr(turns, "SLOW", 0.0)
+    waiting = []
+    for count in range(1, turns.MOST + 1):
+        waiting.append(asyncio.create_task(get("/accounts/login/")))
+        async with asyncio.timeout(PATIENCE):
+            while len(begun) < count:
+                await asyncio.sleep(0.01)
+    try:
+        assert (await get("/healthz", PATIENCE / 3))["body"] == b"ok\n"
+    finally:
+        back.set()
+        await asyncio.gather(*waiting)
