@@ -81,8 +81,9 @@ class Part:
         return bool(self.program) and self.program.process.poll() is None
 
     def kill(self) -> None:
-        """End it as kill -9 does. Returns at once."""
+        """End it as kill -9 does. Returns when it is gone, for its lines break a moment before that."""
         os.kill(self.pid, signal.SIGKILL)
+        self.program.process.wait()
 
     def freeze(self) -> None:
         """Have it stand still until it is woken, as a machine does that swaps or is moved."""
