@@ -2,12 +2,15 @@
 
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.http import HttpRequest
 from django.urls import reverse
@@ -68,9 +71,21 @@ class AccountAdapter(DefaultAccountAdapter):
         """Back to where the change began."""
         return reverse("settings")
 
+    def render_mail(
+        self, template_prefix: str, email: str | list[str], context: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> EmailMessage:
+        """Links lead to the site's own address: the port that a request names is whatever its sender chose."""
+        here = {"site": urlsplit(settings.SITE_URL).netloc}
+        here |= {name: _at_the_site(value) for name, value in context.items() if name.endswith("_url")}
+        return super().render_mail(template_prefix, email, {**context, **here}, headers)
+
     def format_email_subject(self, subject: str) -> str:
         """The site's name goes first."""
         return f"[LLM Council] {subject}"
+
+
+def _at_the_site(url: str) -> str:
+    return urljoin(settings.SITE_URL, urlsplit(url)._replace(scheme="", netloc="").geturl())
 
 
 class SessionsAdapter(DefaultUserSessionsAdapter):

@@ -124,6 +124,15 @@ def test_a_forgotten_password_is_reset_by_mail(client):
     assert signed_in(client)
 
 
+def test_links_in_mails_lead_to_the_site_whatever_port_a_request_names(client, settings):
+    cast.bob()
+    settings.SITE_URL = "https://council.example.org"
+    client.post("/accounts/password/reset/", {"email": "bob@example.com"}, headers={"host": "testserver:1234"})
+    (link,) = re.findall(r"http\S+", mail.outbox[0].body)
+    assert link.startswith("https://council.example.org/accounts/password/reset/key/")
+    assert "testserver" not in mail.outbox[0].body
+
+
 def test_a_reset_link_works_once(client):
     cast.bob()
     client.post("/accounts/password/reset/", {"email": "bob@example.com"})
