@@ -39,16 +39,14 @@ PRACTICE_CHAIRMAN = ("Chairman", "You write short, clear answers.", 0.3)
 def ensure_council(*, practice: bool) -> None:
     """Make the councils that are missing. Without `practice` the practice council is left out, or switched off."""
     with transaction.atomic():
-        if settings.OPENROUTER_API_KEY and not Provider.objects.filter(slug="openrouter").exists():
+        fresh = bool(settings.OPENROUTER_API_KEY) and not Provider.objects.filter(slug="openrouter").exists()
+        if fresh:
             _frontier()
-            fresh = True
-        else:
-            fresh = False
         if not practice:
             Council.objects.filter(slug="practice").update(enabled=False, default=False)
         elif not Provider.objects.filter(slug="practice").exists():
             _practice()
-        _choose_default()
+        _choose_default(fresh=fresh)
     if fresh:
         _refresh()
 
@@ -134,14 +132,13 @@ def _practice() -> None:
     _tell(council)
 
 
-def _choose_default() -> None:
-    """The frontier council before the practice council, unless an administrator chose."""
+def _choose_default(*, fresh: bool) -> None:
+    """The frontier council where it is `fresh`, before the practice council; else what an administrator chose stays."""
     chosen = Council.objects.filter(default=True).first()
-    if chosen is None or chosen.slug == "practice":
-        better = Council.objects.filter(slug="frontier", enabled=True).first() or (
-            chosen or Council.objects.filter(enabled=True).order_by("pk").first()
-        )
-        if better is not None and better != chosen:
+    if chosen is None or (fresh and chosen.slug == "practice"):
+        enabled = Council.objects.filter(enabled=True)
+        better = enabled.filter(slug="frontier").first() or enabled.order_by("pk").first()
+        if better is not None:
             Council.objects.filter(default=True).update(default=False)
             Council.objects.filter(pk=better.pk).update(default=True)
 
@@ -149,6 +146,12 @@ def _choose_default() -> None:
 def _refresh() -> None:
     """Names, context and prices as the provider tells them; the figures above stay where it cannot be reached."""
     try:
-        catalogue.refresh(Provider.objects.get(slug="openrouter"))
+        refreshed = catalogue.refresh(Provider.objects.get(slug="openrouter"))
     except catalogue.NoCatalogue as error:
         logger.warning("%s Names and prices of the frontier models are those of this release.", str(error))
+    else:
+        if refreshed.missing:
+            logger.warning(
+                "OpenRouter no longer lists %s: calls to them will fail. Choose others in the admin, under Councils.",
+                ", ".join(refreshed.missing),
+            )

@@ -49,6 +49,14 @@ def test_figures_are_refreshed_where_the_provider_can_be_reached(keyed):
     assert (event.details["changes"]["context"], event.actor) == ([400_000, 410_000], None)
 
 
+def test_models_that_the_provider_has_dropped_are_named(keyed, caplog):
+    defaults.ensure_council(practice=False)
+    (line,) = (record.getMessage() for record in caplog.records if "no longer lists" in record.getMessage())
+    assert "openai/gpt-5.1" not in line
+    for dropped in ("google/gemini-3-pro-preview", "anthropic/claude-sonnet-4.5", "x-ai/grok-4"):
+        assert dropped in line
+
+
 def test_and_stay_as_they_are_where_it_cannot(keyed, monkeypatch, caplog):
     monkeypatch.setattr(defaults, "OPENROUTER", "http://127.0.0.1:9/v1")
     defaults.ensure_council(practice=False)
@@ -84,6 +92,14 @@ def test_an_administrators_default_stays_the_default(keyed):
     rosters.council(rosters.provider(), slug="ours", default=True)
     defaults.ensure_council(practice=True)
     assert default() == "ours"
+
+
+def test_the_practice_council_stays_the_default_where_an_administrator_made_it_that(keyed):
+    defaults.ensure_council(practice=True)
+    Council.objects.update(default=False)
+    Council.objects.filter(slug="practice").update(default=True)
+    defaults.ensure_council(practice=True)
+    assert default() == "practice"
 
 
 def test_where_the_practice_model_cannot_run_its_council_is_not_offered(settings):
