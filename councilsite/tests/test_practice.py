@@ -72,6 +72,13 @@ async def test_many_who_ask_at_once_share_one_on_loopback(server):
         assert ipaddress.ip_address(connection.laddr.ip).is_loopback
 
 
+async def test_no_proxy_is_asked_for_it(server, monkeypatch):
+    monkeypatch.setattr(practice, "PATIENCE", 10)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert await server.address()
+
+
 async def test_they_may_ask_from_more_than_one_loop(server):
     """A worker's, and that of an administrator who tries it from a page."""
     beside = asyncio.to_thread(lambda: asyncio.run(server.address()))
