@@ -11,19 +11,16 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
-from councilsite import database, keys, logs
+from councilsite import database, environment, keys, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
 
 DEBUG = False
 SECRET_KEY, FIELD_KEYS = keys.load(VAR_DIR, os.environ)
-SITE_URL = (os.environ.get("SITE_URL") or f"http://localhost:{os.environ.get('PORT') or 8000}").rstrip("/")
-_site = urlsplit(SITE_URL)
-HTTPS = _site.scheme == "https"
-ALLOWED_HOSTS = [_site.hostname or "localhost"]
-if ALLOWED_HOSTS[0] in {"localhost", "127.0.0.1"}:
-    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+SITE_URL = environment.site_url(os.environ)
+HTTPS = urlsplit(SITE_URL).scheme == "https"
+ALLOWED_HOSTS = environment.hosts(SITE_URL)
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 TRUSTED_PROXIES = [each for each in os.environ.get("TRUSTED_PROXIES", "").replace(",", " ").split() if each]
 
@@ -194,13 +191,14 @@ EMAIL_BACKEND = (
     if os.environ.get("EMAIL_HOST")
     else "django.core.mail.backends.console.EmailBackend"
 )
-EMAIL_HOST = os.environ.get("EMAIL_HOST", "localhost")
-EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "587"))
+EMAIL_HOST = os.environ.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT = environment.number(os.environ, "EMAIL_PORT", 587)
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
-EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "true").lower() == "true"
+EMAIL_USE_SSL = EMAIL_PORT == 465  # that port speaks TLS from the first byte (RFC 8314)
+EMAIL_USE_TLS = not EMAIL_USE_SSL and environment.yes(os.environ, "EMAIL_USE_TLS", default=True)
 EMAIL_TIMEOUT = 10  # seconds: a person waits
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", f"council@{_site.hostname}")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or f"council@{urlsplit(SITE_URL).hostname}"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
