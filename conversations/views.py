@@ -256,7 +256,8 @@ def _composer(request: HttpRequest, error: str, last: showing.TurnView | None = 
         "chosen": chosen or next(iter(councils), None),
         "mode": _mode(request) if "mode" in request.POST or last is None else last.deliberation.mode,
         "typed": request.POST.get("question", last.question if last and "again" in request.GET else ""),
-        "request_id": uuid4(),
+        "request_id": uuid4().hex,
+        "received": last.turn.request_id.hex if last else "",
         "error": error,
     }
 

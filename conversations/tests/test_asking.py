@@ -147,6 +147,8 @@ def test_it_keeps_a_second_question_while_the_first_is_under_way(client, council
     page = response.content.decode()
     assert "Second?" in page
     assert "still at work" in page
+    assert 'http-equiv="refresh"' not in page  # where no script runs, it would take the second away
+    assert 'http-equiv="refresh"' in client.get(place).text
     assert Turn.objects.count() == 1
 
 

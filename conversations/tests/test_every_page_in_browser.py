@@ -8,8 +8,10 @@ from itertools import product
 import pytest
 from playwright.sync_api import expect
 
+from accounts.models import User
 from conversations.markdown import clean
 from conversations.models import Conversation
+from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
 from conversations.tests.visitor import axe, busy
 
@@ -40,6 +42,27 @@ def test_it_keeps_a_draft_until_the_server_has_it_and_asks_once(visitor):
     page.wait_for_url("**/c/**")
     visitor.finished()
     assert page.locator(".turn").count() == 1
+    page.goto("/")
+    assert box.input_value() == ""
+    assert Conversation.objects.filter(owner=visitor.user).count() == 1
+
+
+def test_it_keeps_a_question_that_the_server_never_had_for_whoever_typed_it(visitor):
+    page = visitor.page
+    page.goto("/")
+    box = page.get_by_role("textbox", name="Question")
+    box.fill("What was I about to ask?")
+    here, _ = visitor.context.cookies(), visitor.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/accounts/login/**")
+    other = User.objects.create_user("bob.of.drafts@example.org", None, name="Bob")
+    visitor.context.add_cookies([{"name": "sessionid", "value": cast.session_of(other), "url": visitor.url}])
+    page.goto("/")
+    assert box.input_value() == ""
+    visitor.context.add_cookies(here)
+    page.goto("/")
+    assert box.input_value() == "What was I about to ask?"
+    visitor.ask("What was I about to ask?")
     page.goto("/")
     assert box.input_value() == ""
     assert Conversation.objects.filter(owner=visitor.user).count() == 1

@@ -29,13 +29,15 @@
     text.setSelectionRange(value.length, value.length);
   };
 
-  /* What was sent is remembered until a page without it comes back: only then has the server got it. */
+  /* What was sent stays a draft until a page shows it: only then has the server got it. */
   const sent = stored("sent");
-  if (sent && !("refused" in form.dataset)) {
-    const [from, question] = JSON.parse(sent);
-    if (stored(from) === question) store(from, "");
+  if (sent) {
+    const [from, question, request] = JSON.parse(sent);
+    if (request === form.dataset.received) {
+      if (stored(from) === question) store(from, "");
+      store("sent", "");
+    }
   }
-  store("sent", "");
   if (!text.value) text.value = stored(key) ?? "";
   grow();
 
@@ -58,7 +60,7 @@
       return;
     }
     sending = true;
-    store("sent", JSON.stringify([key, text.value]));
+    store("sent", JSON.stringify([key, text.value, form.elements.request_id.value]));
     /* Not `disabled`: that would drop focus, and a page that comes back would still have it. */
     form.querySelector(".send").setAttribute("aria-disabled", "true");
   });
@@ -71,7 +73,6 @@
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     form.elements.request_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
     text.value = stored(key) ?? "";
-    store("sent", "");
     grow();
   });
 
