@@ -13,12 +13,16 @@ from council.plans import stand_in_of
 
 
 def as_json(deliberation: Deliberation) -> dict[str, Any]:
-    """Question, council, answers, reviews, standings, synthesis (empty where there is none), seconds, cost."""
+    """Question, council, whether a practice model takes part, answers, reviews, standings, synthesis, seconds, cost.
+
+    The synthesis is empty where there is none.
+    """
     plan = Plan.from_json(deliberation.plan)
     synthesis = getattr(deliberation, "synthesis", None)
     return {
         "question": plan.question,
         "council": deliberation.council_name,
+        "practice": deliberation.practice,
         "answers": [
             {
                 "seat": letter(row.seat),

@@ -35,7 +35,20 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db, pytest.mark.timeout(
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds; a busy machine is slow, and no test asks how slow
 QUESTION = "Why is the sky blue?"
-KEYS = {"question", "council", "answers", "reviews", "standings", "synthesis", "seconds", "cost", "unknown_calls"}
+TITLE = "\x1b]0;owned\x07"
+"""What gives a terminal's window another title."""
+KEYS = {
+    "question",
+    "council",
+    "practice",
+    "answers",
+    "reviews",
+    "standings",
+    "synthesis",
+    "seconds",
+    "cost",
+    "unknown_calls",
+}
 FIGURES = {"outcome", "error", "seconds", "input_tokens", "output_tokens", "cost"}
 ANSWER_KEYS = {"seat", "model", "stand_in", "text"} | FIGURES
 REVIEW_KEYS = {"seat", "stand_in", "outcome", "error", "ballot", "text"}
@@ -102,6 +115,9 @@ def provider() -> Iterator[Provider]:
     with Provider(tokens=20, tokens_per_second=0, first_token_ms=1) as provider:
         for model in ("dead-0", "dead-1", "dead-2", "lame-1"):
             provider.script({"model": model}, fault="refuse_auth")
+        provider.script(
+            {"kind": "synthesis", "model": "lame-3"}, fault="fixed_text", text=f"Yes{TITLE}, \x9b2Jwe should."
+        )
         for model in ("slow-0", "slow-1", "slow-2"):
             provider.script({"model": model}, tokens=5000, tokens_per_second=20)
         yield provider
@@ -183,7 +199,8 @@ def test_where_nobody_answers_it_fails_and_prints_no_answer(asked):
 def test_a_partial_answer_is_printed_and_has_a_code_of_its_own(asked):
     ended = asked["lame"]
     assert ended.code == 3
-    assert ended.output.strip() == Deliberation.objects.get(council__slug="lame").synthesis.text.strip()
+    assert Deliberation.objects.get(council__slug="lame").synthesis.text == f"Yes{TITLE}, \x9b2Jwe should."
+    assert ended.output == "Yes]0;owned, 2Jwe should.\n"  # nothing that a terminal would obey
     assert "B did not answer" in ended.errors
 
 

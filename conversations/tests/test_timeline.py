@@ -11,7 +11,7 @@ from conversations import asking, sharing
 from conversations.models import Share
 from conversations.tests import cast
 from conversations.timeline import WIDTH, timeline
-from council.models import Call
+from council.models import Call, Deliberation
 
 pytestmark = pytest.mark.django_db
 
@@ -133,3 +133,10 @@ def test_a_link_shows_those_of_its_turns_alone(turn):
     assert reader.get(reverse("shared-calls", args=[token, later.pk])).status_code == 404
     sharing.revoke(Share.objects.all())
     assert reader.get(reverse("shared-calls", args=[token, turn.pk])).status_code == 404
+
+
+def test_a_page_of_its_own_says_where_a_practice_model_took_part(turn):
+    alice = client_of(turn.conversation.owner)
+    assert "practice model" not in alice.get(place(turn)).text
+    Deliberation.objects.update(practice=True)
+    assert "practice model" in alice.get(place(turn)).text

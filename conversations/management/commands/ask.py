@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from accounts.models import User
-from conversations import asking, deleting, results, trail
+from conversations import asking, deleting, markdown, results, trail
 from conversations.asking import Refused
 from conversations.working import worker_alive
 from council.core.aliases import letter
@@ -103,7 +103,8 @@ class Command(BaseCommand):
         """Wait for the end, telling on the error stream what happens."""
         told: set[str] = set()
         seen = time.monotonic()  # when there was a worker
-        self._say(told, f"{deliberation.council_name} deliberates ({deliberation.id})")
+        practice = " (practice model)" if deliberation.practice else ""
+        self._say(told, f"{deliberation.council_name}{practice} deliberates ({deliberation.id})")
         while True:
             try:
                 deliberation.refresh_from_db()
@@ -137,14 +138,15 @@ class Command(BaseCommand):
     def _say(self, told: set[str], line: str) -> None:
         if line not in told:
             told.add(line)
-            self.stderr.write(line)
+            self.stderr.write(markdown.clean(line))
 
     def _print(self, deliberation: Deliberation) -> None:
-        answer = asking.council_answer(deliberation)
+        # A terminal obeys what a model or a provider may have put between the words.
+        answer = markdown.clean(asking.council_answer(deliberation))
         if answer:
             self.stdout.write(answer)
         if deliberation.reason:
-            self.stderr.write(f"{deliberation.get_status_display()}: {deliberation.reason}")
+            self.stderr.write(markdown.clean(f"{deliberation.get_status_display()}: {deliberation.reason}"))
 
 
 @contextlib.contextmanager
