@@ -87,7 +87,7 @@ def snapshot(model: LanguageModel) -> ModelSnapshot:
         output_price=model.output_price,
         temperature=model.temperature,
         usage_in_stream=model.usage_in_stream,
-        max_tokens_field=str(model.max_tokens_field),  # a fresh row has an enum there, which is no key of JSON
+        max_tokens_field=_max_tokens_field(model),
         effort=model.effort,
         first_token_seconds=model.first_token_seconds,
         between_tokens_seconds=model.between_tokens_seconds,
@@ -101,6 +101,12 @@ class StandIn(NamedTuple):
     index: int
     model: ModelSnapshot
     seat: Seat
+
+
+def _max_tokens_field(model: LanguageModel) -> str:
+    if model.max_tokens_field:
+        return str(model.max_tokens_field)  # a fresh row has an enum there, which is no key of JSON
+    return "max_completion_tokens" if model.provider.kind == Provider.Kind.OPENAI else "max_tokens"
 
 
 def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:

@@ -37,7 +37,11 @@ class ProviderForm(forms.ModelForm):
         max_length=2000,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
-    remove_key = forms.BooleanField(label=gettext_lazy("Remove the stored key"), required=False)
+    remove_key = forms.BooleanField(
+        label=gettext_lazy("Remove the stored key"),
+        required=False,
+        help_text=gettext_lazy("The provider is then asked without a key, as servers of your own often are."),
+    )
 
     class Meta:
         model = Provider

@@ -23,7 +23,7 @@ class Provider(models.Model):
         PRACTICE = "practice", _("Practice (the small model that ships with the site)")
 
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, help_text=_("As people see it, such as OpenRouter."))
     kind = models.CharField(
         max_length=20, choices=Kind, default=Kind.COMPATIBLE, help_text=_("Decides how requests are phrased.")
     )
@@ -72,6 +72,7 @@ class LanguageModel(models.Model):
     """A model as one provider offers it: a row of the catalogue."""
 
     class MaxTokensField(models.TextChoices):
+        BY_KIND = "", _("what its kind of provider wants")
         MAX_TOKENS = "max_tokens", "max_tokens"
         MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
 
@@ -86,7 +87,9 @@ class LanguageModel(models.Model):
         MEDIUM = "medium", _("medium")
         HIGH = "high", _("high")
 
-    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="language_models")
+    provider = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="language_models", help_text=_("Who is asked for it.")
+    )
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
     model_id = models.CharField(
         _("model id"), max_length=200, help_text=_("As the provider spells it, such as openai/gpt-5.1.")
@@ -145,15 +148,25 @@ class LanguageModel(models.Model):
     usage_in_stream = models.BooleanField(
         _("reports usage in a stream"), default=True, help_text=_("Sends stream_options.include_usage.")
     )
-    images = models.BooleanField(_("reads images"), default=False)
+    images = models.BooleanField(
+        _("reads images"), default=False, help_text=_("Noted for whoever chooses models; questions are text alone.")
+    )
     max_tokens_field = models.CharField(
         _("name of the output cap"),
         max_length=30,
         choices=MaxTokensField,
-        default=MaxTokensField.MAX_TOKENS,
-        help_text=_("Newer OpenAI models want max_completion_tokens."),
+        blank=True,
+        default=MaxTokensField.BY_KIND,
+        help_text=_("OpenAI's models want max_completion_tokens, most others know max_tokens alone."),
     )
-    effort = models.CharField(_("reasoning effort"), max_length=10, choices=Effort, blank=True, default=Effort.DEFAULT)
+    effort = models.CharField(
+        _("reasoning effort"),
+        max_length=10,
+        choices=Effort,
+        blank=True,
+        default=Effort.DEFAULT,
+        help_text=_("How long a reasoning model may think: more costs time and money. Others may refuse to be told."),
+    )
     first_token_seconds = models.PositiveIntegerField(
         default=120,
         validators=[MinValueValidator(1)],
@@ -206,7 +219,7 @@ class Council(models.Model):
     """A named line-up: members who answer and review, and a chairman who writes the council's answer."""
 
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, help_text=_("As people see it where they choose a council."))
     description = models.CharField(max_length=200, blank=True, help_text=_("One line for whoever chooses a council."))
     enabled = models.BooleanField(default=True, help_text=_("Off: it is not offered."))
     default = models.BooleanField(default=False, help_text=_("Chosen unless a person chooses another."))
@@ -277,12 +290,27 @@ class Seat(models.Model):
         CHAIRMAN = "chairman", _("chairman")
 
     council = models.ForeignKey(Council, on_delete=models.CASCADE, related_name="seats")
-    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+    role = models.CharField(
+        max_length=10,
+        choices=Role,
+        default=Role.MEMBER,
+        help_text=_("Members answer and review; the chairman writes the council's answer."),
+    )
     position = models.PositiveSmallIntegerField(default=0, help_text=_("Members sit in this order: A, B, C, …"))
-    language_model = models.ForeignKey(LanguageModel, on_delete=models.PROTECT, related_name="seats")
+    language_model = models.ForeignKey(
+        LanguageModel,
+        on_delete=models.PROTECT,
+        related_name="seats",
+        help_text=_("An approved one. The same model may sit on several seats."),
+    )
     name = models.CharField(max_length=60, blank=True, help_text=_("Shown instead of the model's name."))
     system_prompt = models.TextField(blank=True, max_length=8000, help_text=_("Said to the model before the question."))
-    temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(2.0)])
+    temperature = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.0), MaxValueValidator(2.0)],
+        help_text=_("From 0, which hardly varies, to 2. Empty: the provider decides."),
+    )
 
     class Meta:
         ordering = ("position", "pk")
@@ -303,9 +331,12 @@ class Fallback(models.Model):
         max_length=10,
         choices=[(Seat.Role.MEMBER, _("a member")), (Seat.Role.CHAIRMAN, _("the chairman"))],
         default=Seat.Role.MEMBER,
+        help_text=_("Whose place it takes, once that one's own model has failed."),
     )
     position = models.PositiveSmallIntegerField(default=0, help_text=_("They are tried in this order."))
-    language_model = models.ForeignKey(LanguageModel, on_delete=models.PROTECT, related_name="fallbacks")
+    language_model = models.ForeignKey(
+        LanguageModel, on_delete=models.PROTECT, related_name="fallbacks", help_text=_("An approved one.")
+    )
 
     class Meta:
         verbose_name = _("fallback model")

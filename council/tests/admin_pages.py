@@ -68,7 +68,7 @@ def model_form(provider, **values):
         "max_output": "",
         "input_price": "",
         "output_price": "",
-        "max_tokens_field": "max_tokens",
+        "max_tokens_field": "",
         "effort": "",
         "first_token_seconds": 120,
         "between_tokens_seconds": 60,

@@ -26,6 +26,14 @@ class TestEveryPage:
     def test_adds(self, admin, model):
         assert admin.get(url(model, "add")).status_code == 200
 
+    @pytest.mark.parametrize("model", [Provider, LanguageModel, Council])
+    def test_explains_every_field(self, admin, council, model):
+        context = admin.get(url(model, "change", model.objects.first().pk)).context
+        forms = [context["adminform"].form, *(each.formset.empty_form for each in context["inline_admin_formsets"])]
+        unsaid = {"id", "council", "DELETE"}  # of a row: hidden, or the framework's own
+        for form in forms:
+            assert not [name for name, field in form.fields.items() if name not in unsaid and not field.help_text]
+
     def test_is_for_administrators(self, client, council):
         assert client.get(url(Provider)).status_code == 302
         client.force_login(User.objects.create_user("member@example.org", "correct horse battery"))
