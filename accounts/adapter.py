@@ -72,7 +72,11 @@ class AccountAdapter(DefaultAccountAdapter):
         return reverse("settings")
 
     def render_mail(
-        self, template_prefix: str, email: str | list[str], context: dict[str, Any], headers: dict[str, str] | None = None
+        self,
+        template_prefix: str,
+        email: str | list[str],
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
     ) -> EmailMessage:
         """Links lead to the site's own address: the port that a request names is whatever its sender chose."""
         here = {"site": urlsplit(settings.SITE_URL).netloc}

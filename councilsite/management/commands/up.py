@@ -41,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--no-practice",
             action="store_true",
-            help="make no council of the small practice models that run on this machine, and switch off one that is there",
+            help="make no council of the small practice models on this machine, and switch off one that is there",
         )
 
     def handle(self, *, host: str, port: int, no_practice: bool, **_: Any) -> None:
