@@ -14,8 +14,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.admin.read_only import ReadOnly
+from council import trail
 from council.admin.parts import WordsOfProviders, dollars
 from council.models import Call, Deliberation, LanguageModel
+from governance import audit
+from governance.audit import Kind
 
 NONE = "-"
 """For what there is not, as the admin says it in lists; on the page of a row it would write "None"."""
@@ -89,10 +92,14 @@ class DeliberationAdmin(ReadOnly):
     def stop(self, request: HttpRequest, queryset: QuerySet[Deliberation]) -> None:
         """Ask the workers to stop them. What has come by then is kept."""
         with transaction.atomic():
-            going = list(queryset.filter(status__in=Deliberation.UNFINISHED))
+            going = list(
+                queryset.filter(status__in=Deliberation.UNFINISHED, cancel_requested=False)
+                .order_by("pk")
+                .select_for_update(of=("self",))
+            )
             Deliberation.objects.filter(pk__in=[each.pk for each in going]).update(cancel_requested=True)
             for deliberation in going:
-                self.log_change(request, deliberation, _("Stopped."))
+                audit.record(Kind.STOPPED, request.user.actor, trail.thing(deliberation.pk), by="administration")
         done = ngettext("%s deliberation is being stopped.", "%s deliberations are being stopped.", len(going))
         self.message_user(request, done % len(going), messages.SUCCESS if going else messages.WARNING)
 

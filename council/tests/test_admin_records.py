@@ -1,13 +1,13 @@
 from uuid import uuid4
 
 import pytest
-from django.contrib.admin.models import LogEntry
 
 from accounts.models import User
 from council import plans
 from council.core.values import Mode
 from council.models import Answer, Call, Deliberation, LanguageModel
 from council.tests.admin_pages import page, run, said, url
+from governance.models import Event
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +65,10 @@ class TestDeliberations:
         (message,) = said(run(admin, Deliberation, "stop", [deliberation, done]))
         assert message == "1 deliberation is being stopped."
         assert list(Deliberation.objects.filter(cancel_requested=True)) == [deliberation]
-        assert LogEntry.objects.get().change_message == "Stopped."
+        run(admin, Deliberation, "stop", [deliberation, done])  # it is told once, however often that is said
+        told = Event.objects.get(kind="stopped")
+        assert (told.object_id, told.details) == (str(deliberation.pk), {"by": "administration"})
+        assert told.actor == User.objects.get(is_superuser=True).actor
 
     def test_stopping_is_not_for_who_may_only_look(self, client, deliberation):
         from django.contrib.auth.models import Permission
