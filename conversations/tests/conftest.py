@@ -23,7 +23,7 @@ from bench.provider import Provider
 from conversations import tasks
 from conversations.models import Conversation
 from conversations.tests import cast, database, links
-from conversations.tests.visitor import Visitor
+from conversations.tests.visitor import CHROMIUM, Visitor
 from council.models import Council
 from council.models import Provider as ProviderRow
 from governance.tests.trail import may_be_truncated
@@ -124,10 +124,8 @@ def site(tmp_path_factory, static, django_db_setup, django_db_blocker) -> Iterat
 
 @pytest.fixture(scope="module")
 def browser(chromium_path):
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    arguments += ["--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM)
         yield browser
         browser.close()
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from conversations.models import Conversation
-from conversations.tests.visitor import same
+from conversations.tests.visitor import CHROMIUM, same
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -16,10 +16,8 @@ PERSISTED = "addEventListener('pageshow', (event) => { window.persisted = event.
 
 @pytest.fixture(scope="module")
 def browser(chromium_path):
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    arguments += ["--disable-background-networking", "--disable-component-update"]
     # What a test hands on is from nowhere, and could open no socket to this machine.
-    arguments += ["--disable-features=LocalNetworkAccessChecks"]
+    arguments = [*CHROMIUM, "--disable-features=LocalNetworkAccessChecks"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium_path, args=arguments, ignore_default_args=["--disable-back-forward-cache"]
