@@ -17,7 +17,7 @@ from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
 from council import plans
-from council.models import Council, Deliberation, LanguageModel
+from council.models import Council, Deliberation, LanguageModel, Provider
 
 pytestmark = pytest.mark.django_db
 
@@ -314,3 +314,11 @@ def test_without_a_council_there_is_no_composer_but_what_to_do(client, people, c
         assert "Finish setup" not in page
     Council.objects.update(enabled=False)
     assert "Finish setup" in client.get("/").text
+
+
+def test_a_practice_model_is_named_wherever_it_is_shown(client, council):
+    for practice in (False, True):
+        Provider.objects.update(kind="practice" if practice else "compatible")
+        place = post(client, "Should we?")["Location"]
+        for address in ("/", place, f"{place}export.md"):
+            assert ("practice model" in client.get(address).text) is practice, address

@@ -73,7 +73,6 @@ async def test_many_who_ask_at_once_share_one_on_loopback(server):
 
 
 async def test_no_proxy_is_asked_for_it(server, monkeypatch):
-    monkeypatch.setattr(practice, "PATIENCE", 10)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert await server.address()
