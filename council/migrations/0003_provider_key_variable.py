@@ -5,24 +5,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0002_newest_first"),
+        ('council', '0002_newest_first'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="provider",
-            name="api_key_env",
-            field=models.CharField(
-                blank=True,
-                editable=False,
-                help_text="The environment variable that a roster's file takes the key from.",
-                max_length=100,
-                validators=[
-                    django.core.validators.RegexValidator(
-                        "\\A[A-Za-z_][A-Za-z0-9_]*\\Z", "Enter the name of an environment variable."
-                    )
-                ],
-            ),
+            model_name='provider',
+            name='api_key_env',
+            field=models.CharField(blank=True, editable=False, help_text="The environment variable that a roster's file takes the key from.", max_length=100, validators=[django.core.validators.RegexValidator('\\A[A-Za-z_][A-Za-z0-9_]*\\Z', 'Enter the name of an environment variable.')]),
         ),
     ]

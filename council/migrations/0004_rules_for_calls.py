@@ -9,389 +9,176 @@ from django.db import migrations, models
 
 def queued_when_sent(apps, schema_editor):
     """Until now a call was sent when it was asked for."""
-    apps.get_model("council", "Call").objects.update(queued=models.F("sent"))
+    apps.get_model('council', 'Call').objects.update(queued=models.F('sent'))
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0003_provider_key_variable"),
+        ('council', '0003_provider_key_variable'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Breaker",
+            name='Breaker',
             fields=[
-                (
-                    "language_model",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="breaker",
-                        serialize=False,
-                        to="council.languagemodel",
-                    ),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("closed", "closed: it is asked"),
-                            ("open", "open: it is left alone"),
-                            ("half_open", "half open: one call finds out"),
-                        ],
-                        default="closed",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "since",
-                    models.DateTimeField(
-                        default=django.utils.timezone.now,
-                        help_text="When it was last closed. Calls that had ended by then do not count.",
-                    ),
-                ),
-                ("opened", models.DateTimeField(null=True)),
-                (
-                    "until",
-                    models.DateTimeField(
-                        help_text="When the next call may find out whether the model is well.", null=True
-                    ),
-                ),
-                ("error", models.TextField(blank=True, help_text="Of the call that opened it.")),
+                ('language_model', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='breaker', serialize=False, to='council.languagemodel')),
+                ('state', models.CharField(choices=[('closed', 'closed: it is asked'), ('open', 'open: it is left alone'), ('half_open', 'half open: one call finds out')], default='closed', max_length=10)),
+                ('since', models.DateTimeField(default=django.utils.timezone.now, help_text='When it was last closed. Calls that had ended by then do not count.')),
+                ('opened', models.DateTimeField(null=True)),
+                ('until', models.DateTimeField(help_text='When the next call may find out whether the model is well.', null=True)),
+                ('error', models.TextField(blank=True, help_text='Of the call that opened it.')),
             ],
             options={
-                "ordering": ("-opened",),
+                'ordering': ('-opened',),
             },
         ),
         migrations.CreateModel(
-            name="CallPolicy",
+            name='CallPolicy',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "attempts",
-                    models.PositiveSmallIntegerField(
-                        default=2,
-                        help_text="How often a model is asked, where the call fails before anything of an answer has come: the provider cannot be reached, is overloaded (HTTP 429), or fails on its side (HTTP 5xx). Between two attempts lie half a second to eight seconds. 1: never a second time.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(10),
-                        ],
-                        verbose_name="attempts",
-                    ),
-                ),
-                (
-                    "longest_wait_seconds",
-                    models.PositiveIntegerField(
-                        default=120,
-                        help_text="A provider that has too much to do may say how long to wait (Retry-After). That is obeyed up to this; where it asks for more, the call fails at once.",
-                        validators=[django.core.validators.MaxValueValidator(3600)],
-                        verbose_name="longest wait, in seconds",
-                    ),
-                ),
-                (
-                    "repeat_after_timeout",
-                    models.BooleanField(
-                        default=True,
-                        help_text="A call that was sent, and of which nothing came in time, is sent once more. The provider may have carried out the first as well, and bill both.",
-                        verbose_name="ask again after silence",
-                    ),
-                ),
-                (
-                    "connect_seconds",
-                    models.PositiveIntegerField(
-                        default=10,
-                        help_text="How long a connection to a provider may take before it counts as not reachable.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(300),
-                        ],
-                        verbose_name="time to connect, in seconds",
-                    ),
-                ),
-                (
-                    "breaker_failures",
-                    models.PositiveSmallIntegerField(
-                        default=5,
-                        help_text="After so many failed calls in a row a model is left alone for a while.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(1000),
-                        ],
-                        verbose_name="failures in a row",
-                    ),
-                ),
-                (
-                    "breaker_percent",
-                    models.PositiveSmallIntegerField(
-                        default=50,
-                        help_text="It is left alone as well where so many of the calls of the last minute failed.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(100),
-                        ],
-                        verbose_name="share of failures, in percent",
-                    ),
-                ),
-                (
-                    "breaker_least_calls",
-                    models.PositiveSmallIntegerField(
-                        default=10,
-                        help_text="The share counts only where there were at least so many calls in that minute.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(1000),
-                        ],
-                        verbose_name="calls that make a share",
-                    ),
-                ),
-                (
-                    "breaker_open_seconds",
-                    models.PositiveIntegerField(
-                        default=30,
-                        help_text="After this a single call finds out whether the model is well again. Meanwhile other calls to it fail at once, and the council's fallback models are asked instead.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(3600),
-                        ],
-                        verbose_name="left alone for, in seconds",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('attempts', models.PositiveSmallIntegerField(default=2, help_text='How often a model is asked, where the call fails before anything of an answer has come: the provider cannot be reached, is overloaded (HTTP 429), or fails on its side (HTTP 5xx). Between two attempts lie half a second to eight seconds. 1: never a second time.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)], verbose_name='attempts')),
+                ('longest_wait_seconds', models.PositiveIntegerField(default=120, help_text='A provider that has too much to do may say how long to wait (Retry-After). That is obeyed up to this; where it asks for more, the call fails at once.', validators=[django.core.validators.MaxValueValidator(3600)], verbose_name='longest wait, in seconds')),
+                ('repeat_after_timeout', models.BooleanField(default=True, help_text='A call that was sent, and of which nothing came in time, is sent once more. The provider may have carried out the first as well, and bill both.', verbose_name='ask again after silence')),
+                ('connect_seconds', models.PositiveIntegerField(default=10, help_text='How long a connection to a provider may take before it counts as not reachable.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(300)], verbose_name='time to connect, in seconds')),
+                ('breaker_failures', models.PositiveSmallIntegerField(default=5, help_text='After so many failed calls in a row a model is left alone for a while.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)], verbose_name='failures in a row')),
+                ('breaker_percent', models.PositiveSmallIntegerField(default=50, help_text='It is left alone as well where so many of the calls of the last minute failed.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100)], verbose_name='share of failures, in percent')),
+                ('breaker_least_calls', models.PositiveSmallIntegerField(default=10, help_text='The share counts only where there were at least so many calls in that minute.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)], verbose_name='calls that make a share')),
+                ('breaker_open_seconds', models.PositiveIntegerField(default=30, help_text="After this a single call finds out whether the model is well again. Meanwhile other calls to it fail at once, and the council's fallback models are asked instead.", validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3600)], verbose_name='left alone for, in seconds')),
             ],
             options={
-                "verbose_name": "rules for calls",
-                "verbose_name_plural": "rules for calls",
+                'verbose_name': 'rules for calls',
+                'verbose_name_plural': 'rules for calls',
             },
         ),
         migrations.CreateModel(
-            name="Fallback",
+            name='Fallback',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "role",
-                    models.CharField(
-                        choices=[("member", "a member"), ("chairman", "the chairman")],
-                        default="member",
-                        max_length=10,
-                        verbose_name="in place of",
-                    ),
-                ),
-                ("position", models.PositiveSmallIntegerField(default=0, help_text="They are tried in this order.")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('role', models.CharField(choices=[('member', 'a member'), ('chairman', 'the chairman')], default='member', max_length=10, verbose_name='in place of')),
+                ('position', models.PositiveSmallIntegerField(default=0, help_text='They are tried in this order.')),
             ],
             options={
-                "verbose_name": "fallback model",
-                "verbose_name_plural": "fallback models",
-                "ordering": ("position", "pk"),
+                'verbose_name': 'fallback model',
+                'verbose_name_plural': 'fallback models',
+                'ordering': ('position', 'pk'),
             },
         ),
         migrations.CreateModel(
-            name="Place",
+            name='Place',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("seen", models.DateTimeField(help_text="When the process that has it last gave a sign of life.")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('seen', models.DateTimeField(help_text='When the process that has it last gave a sign of life.')),
             ],
         ),
         migrations.AlterModelOptions(
-            name="call",
-            options={"ordering": ("queued", "pk")},
+            name='call',
+            options={'ordering': ('queued', 'pk')},
         ),
         migrations.RemoveIndex(
-            model_name="call",
-            name="call_sent",
+            model_name='call',
+            name='call_sent',
         ),
         migrations.AddField(
-            model_name="answer",
-            name="stand_in",
-            field=models.PositiveSmallIntegerField(
-                help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True
-            ),
+            model_name='answer',
+            name='stand_in',
+            field=models.PositiveSmallIntegerField(help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True),
         ),
         migrations.AddField(
-            model_name="call",
-            name="fault",
-            field=models.BooleanField(
-                help_text="Whether it tells against the model; empty where it says nothing of how the model does.",
-                null=True,
-            ),
+            model_name='call',
+            name='fault',
+            field=models.BooleanField(help_text='Whether it tells against the model; empty where it says nothing of how the model does.', null=True),
         ),
         migrations.AddField(
-            model_name="call",
-            name="queued",
-            field=models.DateTimeField(
-                db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now
-            ),
+            model_name='call',
+            name='queued',
+            field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now),
         ),
         migrations.RunPython(queued_when_sent, migrations.RunPython.noop),
         migrations.AddField(
-            model_name="provider",
-            name="concurrency",
-            field=models.PositiveIntegerField(
-                blank=True,
-                help_text="How many calls this provider is sent at the same time, by all workers together; further ones wait for their turn. Empty: as many as come. A server of your own often answers few at a time.",
-                null=True,
-                validators=[
-                    django.core.validators.MinValueValidator(1),
-                    django.core.validators.MaxValueValidator(10000),
-                ],
-                verbose_name="calls at a time",
-            ),
+            model_name='provider',
+            name='concurrency',
+            field=models.PositiveIntegerField(blank=True, help_text='How many calls this provider is sent at the same time, by all workers together; further ones wait for their turn. Empty: as many as come. A server of your own often answers few at a time.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10000)], verbose_name='calls at a time'),
         ),
         migrations.AddField(
-            model_name="review",
-            name="stand_in",
-            field=models.PositiveSmallIntegerField(
-                help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True
-            ),
+            model_name='review',
+            name='stand_in',
+            field=models.PositiveSmallIntegerField(help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True),
         ),
         migrations.AddField(
-            model_name="synthesis",
-            name="stand_in",
-            field=models.PositiveSmallIntegerField(
-                help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True
-            ),
+            model_name='synthesis',
+            name='stand_in',
+            field=models.PositiveSmallIntegerField(help_text="Which of the plan's fallback models was asked in place of the seat's own, from 0.", null=True),
         ),
         migrations.AlterField(
-            model_name="answer",
-            name="outcome",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("complete", "complete"),
-                    ("truncated", "truncated"),
-                    ("refused", "refused"),
-                    ("filtered", "filtered"),
-                    ("empty", "empty"),
-                    ("failed", "failed"),
-                    ("timed_out", "timed_out"),
-                    ("cancelled", "cancelled"),
-                    ("unknown", "unknown"),
-                ],
-                max_length=10,
-            ),
+            model_name='answer',
+            name='outcome',
+            field=models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled'), ('unknown', 'unknown')], max_length=10),
         ),
         migrations.AlterField(
-            model_name="call",
-            name="language_model",
-            field=models.ForeignKey(
-                db_index=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="calls",
-                to="council.languagemodel",
-            ),
+            model_name='call',
+            name='language_model',
+            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='calls', to='council.languagemodel'),
         ),
         migrations.AlterField(
-            model_name="call",
-            name="outcome",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("complete", "complete"),
-                    ("truncated", "truncated"),
-                    ("refused", "refused"),
-                    ("filtered", "filtered"),
-                    ("empty", "empty"),
-                    ("failed", "failed"),
-                    ("timed_out", "timed_out"),
-                    ("cancelled", "cancelled"),
-                    ("unknown", "unknown"),
-                ],
-                max_length=10,
-            ),
+            model_name='call',
+            name='outcome',
+            field=models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled'), ('unknown', 'unknown')], max_length=10),
         ),
         migrations.AlterField(
-            model_name="call",
-            name="sent",
+            model_name='call',
+            name='sent',
             field=models.DateTimeField(null=True),
         ),
         migrations.AlterField(
-            model_name="call",
-            name="state",
-            field=models.CharField(
-                choices=[("queued", "waiting"), ("sent", "sent"), ("ended", "ended")], default="sent", max_length=10
-            ),
+            model_name='call',
+            name='state',
+            field=models.CharField(choices=[('queued', 'waiting'), ('sent', 'sent'), ('ended', 'ended')], default='sent', max_length=10),
         ),
         migrations.AlterField(
-            model_name="review",
-            name="outcome",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("complete", "complete"),
-                    ("truncated", "truncated"),
-                    ("refused", "refused"),
-                    ("filtered", "filtered"),
-                    ("empty", "empty"),
-                    ("failed", "failed"),
-                    ("timed_out", "timed_out"),
-                    ("cancelled", "cancelled"),
-                    ("unknown", "unknown"),
-                ],
-                max_length=10,
-            ),
+            model_name='review',
+            name='outcome',
+            field=models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled'), ('unknown', 'unknown')], max_length=10),
         ),
         migrations.AlterField(
-            model_name="synthesis",
-            name="outcome",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("complete", "complete"),
-                    ("truncated", "truncated"),
-                    ("refused", "refused"),
-                    ("filtered", "filtered"),
-                    ("empty", "empty"),
-                    ("failed", "failed"),
-                    ("timed_out", "timed_out"),
-                    ("cancelled", "cancelled"),
-                    ("unknown", "unknown"),
-                ],
-                max_length=10,
-            ),
+            model_name='synthesis',
+            name='outcome',
+            field=models.CharField(blank=True, choices=[('complete', 'complete'), ('truncated', 'truncated'), ('refused', 'refused'), ('filtered', 'filtered'), ('empty', 'empty'), ('failed', 'failed'), ('timed_out', 'timed_out'), ('cancelled', 'cancelled'), ('unknown', 'unknown')], max_length=10),
         ),
         migrations.AddIndex(
-            model_name="call",
-            index=models.Index(fields=["queued", "id"], name="call_queued"),
+            model_name='call',
+            index=models.Index(fields=['queued', 'id'], name='call_queued'),
         ),
         migrations.AddIndex(
-            model_name="call",
-            index=models.Index(fields=["language_model", "queued"], name="call_of_model"),
+            model_name='call',
+            index=models.Index(fields=['language_model', 'queued'], name='call_of_model'),
         ),
         migrations.AddField(
-            model_name="breaker",
-            name="probe",
-            field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="council.call"
-            ),
+            model_name='breaker',
+            name='probe',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='council.call'),
         ),
         migrations.AddConstraint(
-            model_name="callpolicy",
-            constraint=models.CheckConstraint(condition=models.Q(("pk", 1)), name="one_row_of_rules_for_calls"),
+            model_name='callpolicy',
+            constraint=models.CheckConstraint(condition=models.Q(('pk', 1)), name='one_row_of_rules_for_calls'),
         ),
         migrations.AddField(
-            model_name="fallback",
-            name="council",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="fallbacks", to="council.council"
-            ),
+            model_name='fallback',
+            name='council',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='fallbacks', to='council.council'),
         ),
         migrations.AddField(
-            model_name="fallback",
-            name="language_model",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="fallbacks", to="council.languagemodel"
-            ),
+            model_name='fallback',
+            name='language_model',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='fallbacks', to='council.languagemodel'),
         ),
         migrations.AddField(
-            model_name="place",
-            name="provider",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="places", to="council.provider"
-            ),
+            model_name='place',
+            name='provider',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='places', to='council.provider'),
         ),
         migrations.AddConstraint(
-            model_name="fallback",
-            constraint=models.UniqueConstraint(
-                fields=("council", "role", "language_model"), name="one_fallback_a_model"
-            ),
+            model_name='fallback',
+            constraint=models.UniqueConstraint(fields=('council', 'role', 'language_model'), name='one_fallback_a_model'),
         ),
     ]

@@ -5,81 +5,55 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0004_rules_for_calls"),
+        ('council', '0004_rules_for_calls'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="answer",
-            name="earlier",
-            field=models.JSONField(
-                help_text="While it is tried again: what it had, which stays unless something better comes.", null=True
-            ),
+            model_name='answer',
+            name='earlier',
+            field=models.JSONField(help_text='While it is tried again: what it had, which stays unless something better comes.', null=True),
         ),
         migrations.AddField(
-            model_name="council",
-            name="grace_seconds",
-            field=models.PositiveIntegerField(
-                db_default=30,
-                default=30,
-                help_text="Once enough have answered, the others have this many seconds left. What they have written by then counts, marked as cut off.",
-            ),
+            model_name='council',
+            name='grace_seconds',
+            field=models.PositiveIntegerField(db_default=30, default=30, help_text='Once enough have answered, the others have this many seconds left. What they have written by then counts, marked as cut off.'),
         ),
         migrations.AddField(
-            model_name="council",
-            name="quorum",
-            field=models.PositiveSmallIntegerField(
-                blank=True,
-                help_text="How many answers are enough: with 3 of 5, the council goes on without the two slowest, once they have had the time below. As many reviews are enough. Empty: it waits for all.",
-                null=True,
-                validators=[django.core.validators.MinValueValidator(1)],
-            ),
+            model_name='council',
+            name='quorum',
+            field=models.PositiveSmallIntegerField(blank=True, help_text='How many answers are enough: with 3 of 5, the council goes on without the two slowest, once they have had the time below. As many reviews are enough. Empty: it waits for all.', null=True, validators=[django.core.validators.MinValueValidator(1)]),
         ),
         migrations.AddField(
-            model_name="council",
-            name="stage_seconds",
-            field=models.PositiveIntegerField(
-                db_default=900,
-                default=900,
-                help_text="The longest that answering, reviewing or writing the council's answer may take, each for itself, in seconds. Then it goes on with what there is.",
-                validators=[django.core.validators.MinValueValidator(1)],
-            ),
+            model_name='council',
+            name='stage_seconds',
+            field=models.PositiveIntegerField(db_default=900, default=900, help_text="The longest that answering, reviewing or writing the council's answer may take, each for itself, in seconds. Then it goes on with what there is.", validators=[django.core.validators.MinValueValidator(1)]),
         ),
         migrations.AddField(
-            model_name="deliberation",
-            name="retry",
-            field=models.JSONField(
-                help_text="Where a slot was tried again: which one at last, and how things stood before that.",
-                null=True,
-            ),
+            model_name='deliberation',
+            name='retry',
+            field=models.JSONField(help_text='Where a slot was tried again: which one at last, and how things stood before that.', null=True),
         ),
         migrations.AddField(
-            model_name="review",
-            name="earlier",
-            field=models.JSONField(
-                help_text="While it is tried again: what it had, which stays unless something better comes.", null=True
-            ),
+            model_name='review',
+            name='earlier',
+            field=models.JSONField(help_text='While it is tried again: what it had, which stays unless something better comes.', null=True),
         ),
         migrations.AddField(
-            model_name="review",
-            name="saw",
-            field=models.JSONField(
-                help_text="The seats whose answers it was written about; none for one of old.", null=True
-            ),
+            model_name='review',
+            name='saw',
+            field=models.JSONField(help_text='The seats whose answers it was written about; none for one of old.', null=True),
         ),
         migrations.AddField(
-            model_name="synthesis",
-            name="earlier",
-            field=models.JSONField(
-                help_text="While it is tried again: what it had, which stays unless something better comes.", null=True
-            ),
+            model_name='synthesis',
+            name='earlier',
+            field=models.JSONField(help_text='While it is tried again: what it had, which stays unless something better comes.', null=True),
         ),
         migrations.AddField(
-            model_name="synthesis",
-            name="saw",
-            field=models.JSONField(
-                help_text="The seats whose answers it was written from; none for one of old.", null=True
-            ),
+            model_name='synthesis',
+            name='saw',
+            field=models.JSONField(help_text='The seats whose answers it was written from; none for one of old.', null=True),
         ),
     ]

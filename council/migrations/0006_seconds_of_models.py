@@ -5,45 +5,30 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0005_waiting_and_retrying"),
+        ('council', '0005_waiting_and_retrying'),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name="callpolicy",
-            name="repeat_after_timeout",
-            field=models.BooleanField(
-                default=True,
-                help_text="A call that was sent, and of which nothing came in time or the connection was closed without an answer, is sent once more. The provider may have carried out the first as well, and bill both.",
-                verbose_name="ask again after silence",
-            ),
+            model_name='callpolicy',
+            name='repeat_after_timeout',
+            field=models.BooleanField(default=True, help_text='A call that was sent, and of which nothing came in time or the connection was closed without an answer, is sent once more. The provider may have carried out the first as well, and bill both.', verbose_name='ask again after silence'),
         ),
         migrations.AlterField(
-            model_name="languagemodel",
-            name="between_tokens_seconds",
-            field=models.PositiveIntegerField(
-                default=60,
-                help_text="How long a stream may pause before the call is given up.",
-                validators=[django.core.validators.MinValueValidator(1)],
-            ),
+            model_name='languagemodel',
+            name='between_tokens_seconds',
+            field=models.PositiveIntegerField(default=60, help_text='How long a stream may pause before the call is given up.', validators=[django.core.validators.MinValueValidator(1)]),
         ),
         migrations.AlterField(
-            model_name="languagemodel",
-            name="call_seconds",
-            field=models.PositiveIntegerField(
-                default=600,
-                help_text="How long one call may take in all.",
-                validators=[django.core.validators.MinValueValidator(1)],
-            ),
+            model_name='languagemodel',
+            name='call_seconds',
+            field=models.PositiveIntegerField(default=600, help_text='How long one call may take in all.', validators=[django.core.validators.MinValueValidator(1)]),
         ),
         migrations.AlterField(
-            model_name="languagemodel",
-            name="first_token_seconds",
-            field=models.PositiveIntegerField(
-                default=120,
-                help_text="How long to wait for the first sign of life. Reasoning models need long.",
-                validators=[django.core.validators.MinValueValidator(1)],
-            ),
+            model_name='languagemodel',
+            name='first_token_seconds',
+            field=models.PositiveIntegerField(default=120, help_text='How long to wait for the first sign of life. Reasoning models need long.', validators=[django.core.validators.MinValueValidator(1)]),
         ),
     ]

@@ -14,20 +14,16 @@ def allow(apps, _schema_editor):
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0008_approval"),
+        ('council', '0008_approval'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="provider",
-            name="private_address",
-            field=models.BooleanField(
-                db_default=False,
-                default=False,
-                help_text="Tick it for a server on this machine or in your own network. Otherwise nothing is sent to an address that only such networks have.",
-                verbose_name="is in a private network",
-            ),
+            model_name='provider',
+            name='private_address',
+            field=models.BooleanField(db_default=False, default=False, help_text='Tick it for a server on this machine or in your own network. Otherwise nothing is sent to an address that only such networks have.', verbose_name='is in a private network'),
         ),
         migrations.RunPython(allow, migrations.RunPython.noop, elidable=True),
     ]

@@ -4,19 +4,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("council", "0009_private_networks"),
+        ('council', '0009_private_networks'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="call",
-            name="model_id",
-            field=models.CharField(
-                blank=True,
-                db_default="",
-                help_text="The provider's own id of the model that was asked.",
-                max_length=200,
-            ),
+            model_name='call',
+            name='model_id',
+            field=models.CharField(blank=True, db_default='', help_text="The provider's own id of the model that was asked.", max_length=200),
         ),
     ]
