@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator
 from io import StringIO
 
 import pytest
+import stamina
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
@@ -20,6 +21,14 @@ def fake(_provider) -> Provider:
     """A provider on a real socket that has been asked nothing yet."""
     _provider.reset()
     return _provider
+
+
+@pytest.fixture
+def hasty():
+    """Retries without waiting."""
+    stamina.set_testing(True, attempts=100)
+    yield
+    stamina.set_testing(False)
 
 
 @pytest.fixture
