@@ -20,7 +20,8 @@ from councilsite import postgres
 from councilsite.tests import chromium
 from councilsite.tests.processes import Program
 
-UNSET = ("SITE_URL", "PORT", "HOST", "REDIS_URL", "TRUSTED_PROXIES", "EMAIL_HOST", "OPENROUTER_API_KEY",
+UNSET = ("SITE_URL", "PORT", "HOST", "REDIS_URL", "TRUSTED_PROXIES", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_USE_TLS",
+         "DEFAULT_FROM_EMAIL", "OPENROUTER_API_KEY",
          "HURRY", "LOG_FORMAT", "METRICS_HOST", "METRICS_PORT")  # fmt: skip
 VAR = Path(tempfile.mkdtemp(prefix="council-tests-"))
 atexit.register(shutil.rmtree, VAR, ignore_errors=True)

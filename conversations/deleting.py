@@ -53,8 +53,11 @@ def cancel(conversation: Conversation, by: UUID | None = None) -> int:
 def cancel_one(deliberation: UUID, where: str) -> None:
     """The same for one deliberation, unless it is over; `where` that was asked for: the shell."""
     with transaction.atomic():
-        if _going().filter(pk=deliberation).update(cancel_requested=True):
+        stopped = _going().filter(pk=deliberation).update(cancel_requested=True)
+        if stopped:
             audit.record(Kind.STOPPED, None, council.trail.thing(deliberation), by=where)
+    if stopped:
+        logger.info("Stop asked for", deliberation=str(deliberation))
 
 
 def cancel_all_of(person: User, by: UUID | None = None) -> int:
@@ -74,7 +77,7 @@ def _cancel_and_tell(turns: QuerySet[Turn], by: UUID | None) -> int:
 def _cancel(turns: QuerySet[Turn]) -> list[UUID]:
     """Ask for their end; which deliberations that concerns."""
     going = _going().filter(pk__in=turns.values("deliberation"))
-    keys = list(going.select_for_update().values_list("pk", flat=True))
+    keys = list(going.order_by("pk").select_for_update().values_list("pk", flat=True))
     Deliberation.objects.filter(pk__in=keys).update(cancel_requested=True)
     return keys
 

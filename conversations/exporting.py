@@ -3,7 +3,6 @@
 The Markdown is made of nothing but what the JSON has. Whoever calls has asked whether its reader may see it.
 """
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -62,7 +61,6 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "status": deliberation.status,
         "reason": deliberation.reason,
         "mode": deliberation.mode,
-        "practice": deliberation.practice,
         "members": [
             {"seat": letter(place), "name": seat["name"], "model": models[place]["name"]}
             for place, seat in enumerate(plan["members"])
@@ -81,7 +79,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
 
 def as_json(said: dict[str, Any]) -> str:
     """The document as JSON."""
-    return json.dumps(said, ensure_ascii=False, indent=2) + "\n"
+    return results.written(said) + "\n"
 
 
 def as_markdown(said: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A deliberation as plain data, for programs. Seats are letters, money is micro-dollars, times are seconds."""
 
+import json
 from typing import Any
 
 from django.db.models import Count, Q, Sum
@@ -10,6 +11,14 @@ from council.core.aliases import letter, rewrite
 from council.core.values import Plan
 from council.models import Contribution, Deliberation
 from council.plans import stand_in_of
+
+# A terminal may obey these; JSON leaves them as they are.
+_CONTROLS = {number: f"\\u{number:04x}" for number in range(0x7F, 0xA0)}
+
+
+def written(said: dict[str, Any]) -> str:
+    """Plain data as JSON, to be read by people too."""
+    return json.dumps(said, ensure_ascii=False, indent=2).translate(_CONTROLS)
 
 
 def as_json(deliberation: Deliberation) -> dict[str, Any]:

@@ -27,6 +27,7 @@ FRONTIER = (
 )
 FRONTIER_CHAIRMAN = "gemini-3-pro"
 
+PRACTICE_MODEL = "smollm2-135m"
 # name, system prompt, temperature.
 PRACTICE_MEMBERS = (
     ("Plain", "You answer briefly and plainly, in a few sentences.", 0.3),
@@ -39,16 +40,25 @@ PRACTICE_CHAIRMAN = ("Chairman", "You write short, clear answers.", 0.3)
 def ensure_council(*, practice: bool) -> None:
     """Make the councils that are missing. Without `practice` the practice council is left out, or switched off."""
     with transaction.atomic():
-        fresh = bool(settings.OPENROUTER_API_KEY) and not Provider.objects.filter(slug="openrouter").exists()
+        fresh = bool(settings.OPENROUTER_API_KEY) and _is_new("openrouter", "frontier", *(each[0] for each in FRONTIER))
         if fresh:
             _frontier()
         if not practice:
             Council.objects.filter(slug="practice").update(enabled=False, default=False)
-        elif not Provider.objects.filter(slug="practice").exists():
+        elif _is_new("practice", "practice", PRACTICE_MODEL):
             _practice()
         _choose_default(fresh=fresh)
     if fresh:
         _refresh()
+
+
+def _is_new(provider: str, council: str, *models: str) -> bool:
+    """None of it is there, under these slugs: what an administrator has called so stays what it is."""
+    return not (
+        Provider.objects.filter(slug=provider).exists()
+        or Council.objects.filter(slug=council).exists()
+        or LanguageModel.objects.filter(slug__in=models).exists()
+    )
 
 
 def _tell(council: Council) -> None:
@@ -94,7 +104,7 @@ def _practice() -> None:
     provider = Provider.objects.create(slug="practice", name="Practice", kind=Provider.Kind.PRACTICE)
     model = LanguageModel.objects.create(
         provider=provider,
-        slug="smollm2-135m",
+        slug=PRACTICE_MODEL,
         model_id="smollm2-135m-instruct",
         name="SmolLM2 135M",
         input_price=0,

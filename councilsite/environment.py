@@ -3,19 +3,21 @@
 It imports nothing of Django's but its exception: the settings are being read.
 """
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*|[0-9a-f:.]+")
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
 
-def number(environ: Mapping[str, str], name: str, default: int) -> int:
-    """A whole number. Raises ImproperlyConfigured."""
+def port(environ: Mapping[str, str], name: str, default: int) -> int:
+    """The number of a port. Raises ImproperlyConfigured."""
     value = environ.get(name) or str(default)
-    if not (value.isascii() and value.isdecimal()):
-        raise ImproperlyConfigured(f"{name} must be a whole number, and is {value!r}.")
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) < 65_536):
+        raise ImproperlyConfigured(f"{name} must be the number of a port, and is {value!r}.")
     return int(value)
 
 
@@ -28,13 +30,16 @@ def yes(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
 
 
 def site_url(environ: Mapping[str, str]) -> str:
-    """The address that people type, without a slash at the end. Raises ImproperlyConfigured."""
+    """The address that people type, without a slash at the end. Raises ImproperlyConfigured.
+
+    A name with other letters is typed as browsers send it (`xn--…`), and one for many (`*`, `.example.org`) is none.
+    """
     if not environ.get("SITE_URL"):
         return f"http://localhost:{environ.get('PORT') or 8000}"  # whether there is such a port, `up` says
     url = environ["SITE_URL"].rstrip("/")
     try:
         parts = urlsplit(url)
-        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        whole = parts.scheme in {"http", "https"} and _NAME.fullmatch(parts.hostname or "") and parts.port != 0
     except ValueError:
         whole = False
     if not whole or parts.path or parts.query or parts.fragment or parts.username is not None:

@@ -16,9 +16,10 @@ def bob() -> User:
     return User.objects.create_user("bob@example.org", "correct horse battery", name="Bob")
 
 
-def session_of(user) -> str:
-    """The cookie of someone who has signed in."""
+def session_of(user, **more) -> str:
+    """The cookie of someone who has signed in, with what else stands in their session."""
     session = SessionStore()
+    session.update(more)
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()

@@ -68,6 +68,27 @@ def test_it_keeps_a_question_that_the_server_never_had_for_whoever_typed_it(visi
     assert Conversation.objects.filter(owner=visitor.user).count() == 1
 
 
+def test_it_asks_once_though_the_answer_to_the_form_never_came(visitor):
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("textbox", name="Question").fill("Did you hear me?")
+    page.route(f"{visitor.url}/", lambda route: (route.fetch(max_redirects=0), route.abort()))
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Ask", exact=True).click()
+    assert Conversation.objects.filter(owner=visitor.user).exists()
+    page.unroute_all()
+    page.goto("/")
+    assert page.get_by_role("textbox", name="Question").input_value() == "Did you hear me?"
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/c/**")
+    visitor.finished()
+    assert Conversation.objects.filter(owner=visitor.user).count() == 1
+    page.goto("/")
+    assert page.get_by_role("textbox", name="Question").input_value() == ""
+    assert page.evaluate("localStorage.getItem('sent')") is None
+    visitor.problems[:] = [each for each in visitor.problems if "ERR_FAILED" not in each]
+
+
 def test_it_keeps_what_was_typed_when_a_question_is_refused(site, visitor):
     page = visitor.page
     page.goto("/")

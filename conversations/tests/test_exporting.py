@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from conversations import exporting
+from conversations import exporting, results
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.test_quoting import html, outside
@@ -438,3 +438,10 @@ class TestCommand:
     def test_wrong_usage(self, arguments):
         with pytest.raises(CommandError):
             self.run(*arguments)
+
+
+def test_json_holds_nothing_that_a_terminal_obeys_and_loses_nothing():
+    said = {"text": "\x1b]0;owned\x07 \x9b2J \x7f é …"}
+    text = results.written(said)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert json.loads(text) == said

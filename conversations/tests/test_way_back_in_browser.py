@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from conversations.models import Conversation
-from conversations.tests.visitor import CHROMIUM, same
+from conversations.tests.visitor import CHROMIUM, busy, same
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -50,7 +50,7 @@ def back(page) -> None:
 
 
 def test_it_has_what_came_meanwhile(site, visitor, page):
-    site.provider.script({"kind": "answer"}, times=3, tokens=60, tokens_per_second=10)
+    busy(site, 8)
     visitor.ask()
     place = page.url.removeprefix(visitor.url)
     go(page, place)
@@ -58,6 +58,7 @@ def test_it_has_what_came_meanwhile(site, visitor, page):
     page.goto("/settings/")
     other = visitor.open()
     other.goto(place)
+    other.get_by_role("button", name="Stop").click()
     visitor.finished(other)
     back(page)
     visitor.finished(page)

@@ -4,6 +4,7 @@
 
 from typing import Any
 
+import structlog
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
@@ -19,6 +20,8 @@ from council.admin.parts import WordsOfProviders, dollars
 from council.models import Call, Deliberation, LanguageModel
 from governance import audit
 from governance.audit import Kind
+
+logger = structlog.get_logger(__name__)
 
 NONE = "-"
 """For what there is not, as the admin says it in lists; on the page of a row it would write "None"."""
@@ -100,6 +103,8 @@ class DeliberationAdmin(ReadOnly):
             Deliberation.objects.filter(pk__in=[each.pk for each in going]).update(cancel_requested=True)
             for deliberation in going:
                 audit.record(Kind.STOPPED, request.user.actor, trail.thing(deliberation.pk), by="administration")
+        for deliberation in going:
+            logger.info("Stop asked for", deliberation=str(deliberation.pk))
         done = ngettext("%s deliberation is being stopped.", "%s deliberations are being stopped.", len(going))
         self.message_user(request, done % len(going), messages.SUCCESS if going else messages.WARNING)
 

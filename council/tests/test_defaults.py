@@ -88,6 +88,15 @@ def test_a_key_that_comes_later_brings_the_frontier_council_and_makes_it_the_def
     assert default() == "frontier"
 
 
+@pytest.mark.parametrize("practice", [True, False])
+def test_what_has_a_name_that_it_would_take_stays_what_it_is(keyed, practice):
+    ours = rosters.provider()
+    rosters.council(ours, slug="frontier")
+    rosters.council(ours, slug="practice")
+    defaults.ensure_council(practice=practice)
+    assert list(Provider.objects.all()) == [ours]
+
+
 def test_an_administrators_default_stays_the_default(keyed):
     rosters.council(rosters.provider(), slug="ours", default=True)
     defaults.ensure_council(practice=True)

@@ -72,7 +72,8 @@ def test_names_are_written_as_they_are_compared(site, hosts):
 @pytest.mark.parametrize(
     "site",
     ["council.example.org", "council.example.org:8000", "ftp://council.example.org", "https://", "https://a.example/x",
-     "https://a.example?x", "https://bob@a.example", "https://a.example:x", "https://a.example:99999", "https://[::1"],
+     "https://a.example?x", "https://bob@a.example", "https://a.example ", "https://*", "https://.a.example",
+     "https://bücher.example", "https://a.example:x", "https://a.example:99999", "https://[::1"],
 )  # fmt: skip
 def test_what_is_no_address_of_a_site_is_refused_with_words(site):
     with pytest.raises(
@@ -81,10 +82,10 @@ def test_what_is_no_address_of_a_site_is_refused_with_words(site):
         environment.site_url({"SITE_URL": site})
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "5.5", "²"])
+@pytest.mark.parametrize("value", ["x", "-1", "5.5", "²", "0", "65536"])
 def test_a_port_that_is_none_is_refused_with_words(value):
-    with pytest.raises(ImproperlyConfigured, match="EMAIL_PORT must be a whole number"):
-        environment.number({"EMAIL_PORT": value}, "EMAIL_PORT", 587)
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_PORT must be the number of a port"):
+        environment.port({"EMAIL_PORT": value}, "EMAIL_PORT", 587)
 
 
 def test_a_word_that_is_neither_true_nor_false_is_refused():

@@ -3,6 +3,7 @@ import ipaddress
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import httpx
@@ -73,6 +74,7 @@ async def test_many_who_ask_at_once_share_one_on_loopback(server):
 
 
 async def test_no_proxy_is_asked_for_it(server, monkeypatch):
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it has seen first
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert await server.address()

@@ -29,21 +29,26 @@
     text.setSelectionRange(value.length, value.length);
   };
 
-  /* What was sent stays a draft until a page shows it: only then has the server got it. */
-  const sent = stored("sent");
-  if (sent) {
-    const [from, question, request] = JSON.parse(sent);
-    if (request === form.dataset.received) {
-      if (stored(from) === question) store(from, "");
+  /* What was sent stays a draft until a page shows it: only then has the server got it. Until then it keeps its id, so
+     that it is asked once, however often it is sent. */
+  let fresh = form.elements.request_id.value;
+  const settle = () => {
+    let sent = JSON.parse(stored("sent") ?? "null");
+    if (sent && sent[2] === form.dataset.received && stored(sent[0]) === sent[1]) store(sent[0], "");
+    if (sent && stored(sent[0]) !== sent[1]) {
       store("sent", "");
+      sent = null;
     }
-  }
-  if (!text.value) text.value = stored(key) ?? "";
+    if (!text.value) text.value = stored(key) ?? "";
+    form.elements.request_id.value = sent && sent[0] === key && sent[1] === text.value ? sent[2] : fresh;
+  };
+  settle();
   grow();
 
   text.addEventListener("input", () => {
     form.querySelector(".error")?.remove();
     store(key, text.value);
+    settle();
     grow();
   });
   text.addEventListener("keydown", (event) => {
@@ -60,6 +65,7 @@
       return;
     }
     sending = true;
+    store(key, text.value);
     store("sent", JSON.stringify([key, text.value, form.elements.request_id.value]));
     /* Not `disabled`: that would drop focus, and a page that comes back would still have it. */
     form.querySelector(".send").setAttribute("aria-disabled", "true");
@@ -71,8 +77,9 @@
     sending = false;
     form.querySelector(".send").removeAttribute("aria-disabled");
     const bytes = crypto.getRandomValues(new Uint8Array(16));
-    form.elements.request_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    text.value = stored(key) ?? "";
+    fresh = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    text.value = "";
+    settle();
     grow();
   });
 

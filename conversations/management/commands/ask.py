@@ -1,7 +1,6 @@
 """Ask a council from the shell: the same job as the site's, followed by its rows."""
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
@@ -74,7 +73,7 @@ class Command(BaseCommand):
         with _worker() if options["here"] else contextlib.nullcontext() as worker:
             deliberation = self._follow(turn.deliberation, worker)
         if options["json"]:
-            self.stdout.write(json.dumps(results.as_json(deliberation), ensure_ascii=False, indent=2))
+            self.stdout.write(results.written(results.as_json(deliberation)))
         else:
             self._print(deliberation)
         sys.exit(EXITS[Deliberation.Status(deliberation.status)])
