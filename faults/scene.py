@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from faults import invariants
@@ -73,19 +74,26 @@ class Scene:
         Just before the statement arrives, or, `answered`, just after it was committed. What comes back tells whether
         that has happened; the other worker is to go on.
         """
+        lost: list[Part] = []
+
+        def lose(worker: Part) -> None:
+            # One alone: each minute has jobs of its own, and the other may say the same a moment later.
+            lost.append(worker)
+            if dies and len(lost) == 1:
+                worker.kill()
+
         traps = [
-            (each, each.database.when(statement, each.kill if dies else lambda: None, answered=answered))
-            for each in self.site.workers
+            (each, each.database.when(statement, partial(lose, each), answered=answered)) for each in self.site.workers
         ]
 
-        def lost() -> bool:
+        def happened() -> bool:
             if any(trap.sprung.is_set() for _, trap in traps):
                 for each, trap in traps:
                     each.database.forget(trap)
                 return True
             return False
 
-        return lost
+        return happened
 
     def fresh(self) -> None:
         """Kill all workers, and start others."""

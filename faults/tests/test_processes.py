@@ -80,6 +80,20 @@ def titled(page: Page) -> bool:
     return page.site.rows("SELECT titled FROM conversations_conversation WHERE id = %s", page.conversation)[0]["titled"]
 
 
+def done_at_once(scene: Scene) -> Page:
+    """A page whose council is done, at the first attempt.
+
+    On a machine that stands still a worker may be taken for lost; then two make a title.
+    """
+    while True:
+        page = scene.asked()
+        ended = page.ends()
+        assert ended["status"] == "complete"
+        if ended["attempt"] == 1:
+            return page
+        wait_until(lambda: not scene.site.rows(AT_WORK))
+
+
 def worker_of(scene: Scene, page: Page) -> Part:
     """The worker that has begun the page's deliberation, as its log says."""
     begun = re.compile(f"Deliberation begun.*{page.deliberation()['id']}")
@@ -113,13 +127,13 @@ def test_a_worker_that_is_lost_with_a_title_after_the_end_leaves_no_call_open(sc
     """Nobody asks for it again, for the deliberation is over; the question's start stays."""
     scene.site.deadlines(**LONG)
     scene.provider.script({"kind": "title"}, delay=8)  # on a slow machine, too, the council is done before
-    page = scene.asked()
-    assert page.ends()["status"] == "complete"
+    page = done_at_once(scene)
+    asked = len(titles(scene))
     lost = scene.losing(TITLES[name], dies=how == "dies", answered=answered)
     wait_until(lost, words=lambda: f"nothing like {name} was ever said")
     wait_until(lambda: not scene.site.rows(AT_WORK))
     assert titled(page) == (name == "title stored" and answered)
-    assert len(titles(scene)) == 1
+    assert len(titles(scene)) == asked
 
 
 @pytest.mark.parametrize("stage", list(KINDS))
