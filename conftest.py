@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -129,6 +130,14 @@ def chromium_path() -> str:
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def chromium_options(chromium_path) -> dict[str, Any]:
+    """What it is started with: as root too, and it asks nobody else."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    arguments += ["--disable-background-networking", "--disable-component-update"]
+    return {"executable_path": chromium_path, "args": arguments}
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from bench.provider import Provider
 from conversations import tasks
 from conversations.models import Conversation
 from conversations.tests import cast, database, links
-from conversations.tests.visitor import CHROMIUM, Visitor
+from conversations.tests.visitor import Visitor
 from council.models import Council
 from council.models import Provider as ProviderRow
 from governance.tests.trail import may_be_truncated
@@ -123,9 +123,9 @@ def site(tmp_path_factory, static, django_db_setup, django_db_blocker) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path):
+def browser(chromium_options):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM)
+        browser = playwright.chromium.launch(**chromium_options)
         yield browser
         browser.close()
 

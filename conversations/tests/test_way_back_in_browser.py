@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from conversations.models import Conversation
-from conversations.tests.visitor import CHROMIUM, busy, same
+from conversations.tests.visitor import busy, same
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -15,12 +15,12 @@ PERSISTED = "addEventListener('pageshow', (event) => { window.persisted = event.
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path):
+def browser(chromium_options):
     # What a test hands on is from nowhere, and could open no socket to this machine.
-    arguments = [*CHROMIUM, "--disable-features=LocalNetworkAccessChecks"]
+    arguments = [*chromium_options["args"], "--disable-features=LocalNetworkAccessChecks"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium_path, args=arguments, ignore_default_args=["--disable-back-forward-cache"]
+            **chromium_options | {"args": arguments}, ignore_default_args=["--disable-back-forward-cache"]
         )
         yield browser
         browser.close()

@@ -11,10 +11,6 @@ from conversations.tests import cast, dom
 SLOWLY = 15_000
 """Milliseconds that a busy machine may take for anything; no test asks how long it was."""
 
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update"]  # fmt: skip
-"""What the browser is started with: as root too, and it asks nobody else."""
-
 expect.set_options(timeout=SLOWLY)
 
 

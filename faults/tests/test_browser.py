@@ -21,13 +21,9 @@ HIDDEN = """(hidden) => {
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path):
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    arguments += ["--disable-background-networking", "--disable-component-update"]
+def browser(chromium_options):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path, args=arguments, ignore_default_args=["--disable-back-forward-cache"]
-        )
+        browser = playwright.chromium.launch(**chromium_options, ignore_default_args=["--disable-back-forward-cache"])
         yield browser
         browser.close()
 
