@@ -137,6 +137,19 @@ def test_it_goes_on_without_a_socket(site, visitor, handle):
     assert page.locator("#connection").is_hidden()
 
 
+def test_it_offers_the_next_question_at_the_end_where_no_script_runs(site, visitor):
+    """Until then the page loads itself anew, and what was typed would be gone."""
+    site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=60)
+    page = visitor.ask(page=visitor.open(visitor.look(java_script_enabled=False)))
+    page.locator(".turn.unfinished").wait_for()
+    composer = page.get_by_role("textbox", name="Question")
+    assert composer.is_hidden()
+    page.get_by_text("the next question can be asked here").wait_for()
+    visitor.finished(page)
+    assert composer.is_visible()
+    assert not page.get_by_text("the next question can be asked here").count()
+
+
 def test_it_gives_up_a_socket_that_falls_mute_and_stays_open(site, visitor):
     site.provider.script({"kind": "answer"}, times=3, tokens_per_second=30, tokens=200)
     page = visitor.page
