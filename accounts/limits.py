@@ -24,6 +24,7 @@ from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from accounts.models import Limit
+from governance import rows
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,8 @@ def _apply(what: str, person: AbstractBaseUser | AnonymousUser | None, address: 
 
 @lru_cache(maxsize=1)
 def _rows(_now: int) -> list[Limit]:
-    _read_last[:] = Limit.objects.order_by("pk")
+    (found,) = rows.execute([rows.select(Limit, "ORDER BY id")])
+    _read_last[:] = rows.instances(Limit, found.rows)
     return list(_read_last)
 
 

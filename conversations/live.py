@@ -19,7 +19,7 @@ from conversations import changes, reading
 from conversations.growing import GrowingTexts
 from conversations.reading import TurnRows
 from conversations.viewers import tell
-from council import call_rows, written
+from council import call_rows, measuring, written
 from council.call_rows import CallBegan, CallEnd, NewCall, SentCall
 from council.claiming import Claim
 from council.core.events import Event, StageStarted, StandInAsked
@@ -162,6 +162,7 @@ class Live:
             raise self._error
         # Viewers read the end now; nobody waits for the rest.
         await asyncio.sleep(AFTERWARDS)
+        measuring.tell()
         await self._learn()
 
     async def stop(self, status: Status, reason: str) -> None:
@@ -169,6 +170,7 @@ class Live:
         await self._end()
         await in_thread(self.recorder.stop, self.recorder.snapshot(), status, reason)
         await tell(self.conversation_id, self._notice(self.recorder.revision))
+        measuring.tell()
 
     async def _end(self) -> None:
         self._ending = True

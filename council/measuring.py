@@ -82,14 +82,21 @@ def begun(attempt: int, filled: int) -> None:
 
 
 def ended(deliberation_id: Any, status: Status | str, seconds: float, calls: int) -> None:
-    """A deliberation is over, and that is written, so many seconds and calls after this process took it."""
-    tell()
+    """A deliberation is over, and that is written, so many seconds and calls after this process took it.
+
+    From any thread. It is told with the next `tell`, for viewers wait to hear of it first.
+    """
+    about = (deliberation_id, str(status), seconds, calls)
+    _untold.append((_ended, about, structlog.contextvars.get_contextvars()))
+
+
+def _ended(deliberation_id: Any, status: str, seconds: float, calls: int) -> None:
     deliberations.labels(status).inc()
     deliberation_seconds.observe(seconds)
     logger.info(
         "Deliberation ended",
         deliberation=str(deliberation_id),
-        status=str(status),
+        status=status,
         seconds=round(seconds, 3),
         calls=calls,
     )
