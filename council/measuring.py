@@ -70,9 +70,14 @@ def _tell(function: Callable[..., None], about: tuple[Any, ...], ids: dict[str, 
     function(*about)
 
 
-def _afterwards(function: Callable[..., None], *about: Any) -> None:
-    """Have it told a moment later, with the ids that are bound now. On the loop."""
+def _put_off(function: Callable[..., None], *about: Any) -> None:
+    """Have it told with the next `tell`, with the ids that are bound now."""
     _untold.append((function, about, structlog.contextvars.get_contextvars()))
+
+
+def _afterwards(function: Callable[..., None], *about: Any) -> None:
+    """Have it told a moment later. On the loop."""
+    _put_off(function, *about)
     asyncio.get_running_loop().call_later(AFTERWARDS, tell)
 
 
@@ -86,8 +91,7 @@ def ended(deliberation_id: Any, status: Status | str, seconds: float, calls: int
 
     From any thread. It is told with the next `tell`, for viewers wait to hear of it first.
     """
-    about = (deliberation_id, str(status), seconds, calls)
-    _untold.append((_ended, about, structlog.contextvars.get_contextvars()))
+    _put_off(_ended, deliberation_id, str(status), seconds, calls)
 
 
 def _ended(deliberation_id: Any, status: str, seconds: float, calls: int) -> None:
