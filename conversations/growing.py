@@ -29,8 +29,12 @@ EARLY = 20  # pieces of a review among which its critique is looked for
 
 @dataclass(slots=True)
 class _Text:
-    """A slot whose text grows on the page. Marks are counts of closed blocks: at the last checkpoint, and before it."""
+    """A slot whose text grows on the page. Marks are counts of closed blocks: at the last checkpoint, and before it.
 
+    `name`: of its card on the page. `begun`: there is more than thoughts.
+    """
+
+    name: str
     live: LiveText
     raw: list[str] = field(default_factory=list)
     shown: int = 0
@@ -38,6 +42,7 @@ class _Text:
     mark: int = 0
     mark_before: int = 0
     changed_at: int = 0
+    begun: bool = False
     readable: bool = False
     grown: bool = False
     full: str = ""
@@ -53,11 +58,14 @@ class GrowingTexts:
         self._texts: dict[Slot, _Text] = {}
         self._checkpoint = self._base = revision
         self._generation = self._kept = 0  # of checkpoints: the one to come, and the last that is written
+        # Once, and not for each frame: to look them up takes as long as a text that grows.
+        self._tokens = _("%(count)s tok")
+        self._thinking, self._writing = str(Contribution.State.THINKING.label), str(Contribution.State.WRITING.label)
 
     def begin(self, event: StageStarted | StandInAsked) -> None:
         """A stage begins, and its slots begin to grow; or one of them begins afresh."""
         for slot in slots_of(event):
-            self._texts[slot] = _Text(LiveText(rewriter(self._plan, slot)))
+            self._texts[slot] = _Text(slot_id(self._deliberation, slot), LiveText(rewriter(self._plan, slot)))
 
     def begun(self, revision: int) -> None:
         """The rows of the stage are written: they hold all that there is."""
@@ -77,6 +85,7 @@ class GrowingTexts:
         text.changed_at = self._generation
         text.grown = True
         if piece:
+            text.begun = True
             text.raw.append(piece)
         return not text.readable and self._begins(slot, text)
 
@@ -141,11 +150,10 @@ class GrowingTexts:
         }
 
     def _render(self, slot: Slot, text: _Text) -> None:
-        live = self._advance(slot, text)
-        name = slot_id(self._deliberation, slot)
+        live, name = self._advance(slot, text), text.name
         open_end = "".join(live.closed[text.mark :]) + live.tail()
-        tokens = _("%(count)s tok") % {"count": text.pieces}
-        word = (Contribution.State.WRITING if live.text or text.raw else Contribution.State.THINKING).label
+        tokens = self._tokens % {"count": text.pieces}
+        word = self._writing if text.begun else self._thinking
         state = (
             f'<hx-partial hx-target="#{name}-state" hx-swap="textContent">{word}</hx-partial>'
             f'<hx-partial hx-target="#{name}-tokens" hx-swap="textContent">{tokens}</hx-partial>'

@@ -111,7 +111,6 @@ class LiveText:
         self._rewrite = rewrite
         self._tables = Tables()
         self._fed: list[str] = []
-        self._seen: list[str] = []
         self._lines = ""  # the open block's complete lines, cleaned
         self._line = ""  # the line that has no end yet, as it came: its last character may be half of a pair
 
@@ -119,18 +118,12 @@ class LiveText:
         """Append to the text. Costs next to nothing: meant for each token."""
         self._fed.append(delta)
 
-    @property
-    def text(self) -> str:
-        """All that was fed, unchanged."""
-        return "".join(self._seen) + "".join(self._fed)
-
     def advance(self) -> None:
         """Read what was fed since the last time and move finished blocks to `closed`."""
         if not self._fed:
             return
         new = "".join(self._fed)
         self._fed.clear()
-        self._seen.append(new)
         self._line += new
         end = self._line.rfind("\n", len(self._line) - len(new)) + 1
         if not end:
