@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import orjson
 
@@ -69,9 +69,11 @@ def clean(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A place in the plan that one call fills: a stage and the seat asked (CHAIRMAN for the synthesis)."""
+class Slot(NamedTuple):
+    """A place in the plan that one call fills: a stage and the seat asked (CHAIRMAN for the synthesis).
+
+    A tuple, because at each token things are looked up by it.
+    """
 
     stage: Stage
     seat: int
