@@ -243,14 +243,17 @@ def _piece(data: bytes, *, with_schema: bool = False) -> Piece:
     choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
     delta = choice.get("delta")
     delta = delta if isinstance(delta, dict) else {}
-    said = _text(choice.get("finish_reason"))
+    finish, content, usage = choice.get("finish_reason"), delta.get("content"), chunk.get("usage")
+    failed = chunk.get("error") or choice.get("error")
+    if content and isinstance(content, str) and not (finish or usage or failed or delta.get("refusal")):
+        return Piece(text=clean(content), generation=_text(chunk.get("id")))  # as most of them are
+    said = _text(finish)
     reason = said.partition(":")[0].lower()  # Gemini adds why: "content_filter: RECITATION"
-    if failed := chunk.get("error") or choice.get("error"):
+    if failed:
         raise failures.in_stream(failed, with_schema=with_schema)
     if reason in _BROKEN_OFF:
         raise errors.ServerFailed("The provider failed while the model was writing.")
-    usage = chunk.get("usage")
-    text, thoughts = _content(delta.get("content"))
+    text, thoughts = _content(content)
     return Piece(
         text=text,
         thinking="" if text else thoughts or _thinking(delta),

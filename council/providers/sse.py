@@ -23,6 +23,10 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     size = 0
     start = True
     async for chunk in chunks:
+        if _is_one_line(chunk) and not (begun or data):
+            yield chunk[6:-2].removesuffix(b"\r")
+            start, size = False, 0
+            continue
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
@@ -30,7 +34,8 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             if start:
                 lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
                 start = False
-        begun.append(rest)
+        if rest:
+            begun.append(rest)
         size += len(chunk)
         for line in lines:
             if line.startswith(b"data:"):
@@ -42,3 +47,8 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
                 size = 0
         if size > EVENT_BYTES:
             raise NotTheProtocol("The stream holds an event that has no end.")
+
+
+def _is_one_line(chunk: bytes) -> bool:
+    """Whether it is one event, whole and of one line. Most of them are, and this is quicker than to split it."""
+    return chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") and chunk.find(b"\n") == len(chunk) - 2
