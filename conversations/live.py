@@ -1,10 +1,10 @@
 """A deliberation on its way to its viewers: each event is recorded first and shown then.
 
 Text that grows is shown in frames, one for the whole deliberation: a slot's first sign of life and its first text at
-once, then at most one in INTERVAL seconds. Where many deliberations are shown they come less often, for a frame takes
-about a millisecond and all of them may have a sixth of the loop's time (SHARE). About once in CHECKPOINT seconds the
-texts are written to their rows. What other events change is drawn once, while it is written, for all viewers who have
-what came before it; whoever lacks more reads the rows.
+once, then one in FRAME seconds at most. Every CHECKPOINT seconds the texts are written to their rows. Where many
+deliberations are shown both come less often, so that all of them together have a bounded part of the process's time.
+What other events change is drawn once, while it is written, for all viewers who have what came before it; whoever lacks
+more reads the rows.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from conversations import changes, reading
 from conversations.growing import GrowingTexts
+from conversations.pace import CHECKPOINT, FRAME
 from conversations.reading import TurnRows
 from conversations.viewers import tell
 from council import call_rows, measuring, written
@@ -31,13 +32,9 @@ from council.written import Change
 logger = logging.getLogger(__name__)
 
 # Seconds.
-INTERVAL = 0.1  # between two frames of a deliberation
-SHARE = 0.006  # and at least this for each deliberation that the process shows,
-SLOWEST = 0.5  # up to this
 TOGETHER = 0.002  # first pieces of text that come within it share a frame
 ENDINGS_TOGETHER = 0.01  # ends that come within it share a transaction
 AFTERWARDS = 0.05
-CHECKPOINT = 1.0  # between two writings of texts that grow
 
 TURNS_TO_GO_OUT = 6  # of the loop, for calls whose rows are written
 
@@ -202,7 +199,7 @@ class Live:
             await self._show()
             if not self._ending:
                 await self._learn()
-                await _wait(self._urgent, min(SLOWEST, max(INTERVAL, Live.count * SHARE)))
+                await _wait(self._urgent, FRAME.seconds(Live.count))
         await self._tell_changes(wait=True)
 
     def _give_up(self, error: Exception) -> None:
@@ -230,7 +227,7 @@ class Live:
             for _ in range(TURNS_TO_GO_OUT):  # a thread that goes on would take the interpreter from them
                 await asyncio.sleep(0)
         await self._write_events()
-        if monotonic() - self._checkpointed >= CHECKPOINT:
+        if monotonic() - self._checkpointed >= CHECKPOINT.seconds(Live.count):
             await self._write_checkpoint()
 
     async def _write_events(self) -> None:
@@ -326,7 +323,7 @@ class Live:
         """Seconds until what grew is written, though nothing more comes; None where all is written."""
         if not self.recorder.dirty:
             return None
-        return max(0.0, self._checkpointed + CHECKPOINT - monotonic())
+        return max(0.0, self._checkpointed + CHECKPOINT.seconds(Live.count) - monotonic())
 
     async def _write_checkpoint(self) -> None:
         self._checkpointed = monotonic()

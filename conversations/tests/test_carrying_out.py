@@ -11,6 +11,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from conversations import asking, deleting, live, results, tasks
 from conversations.management.commands import ask
+from conversations.pace import Pace
 from conversations.tests.worker import carry_out, job, kinds, work
 from council import claiming
 from council.core.values import Mode
@@ -167,7 +168,7 @@ def test_what_stops_it_while_its_end_is_written_loses_nothing(alice, council, pr
         else:
             begun.cancel()
         await asyncio.wait([begun])
-        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=2 * live.SLOWEST)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=2 * live.FRAME.most)
 
     work(stop)
     found = Deliberation.objects.get()
@@ -182,9 +183,9 @@ def test_a_checkpoint_that_falls_on_the_end_has_nothing_to_write(alice, council,
     def and_then_one_is_due(recorder, change):
         write(recorder, change)
         if "finished" in change.values:
-            monkeypatch.setattr(live, "CHECKPOINT", 0)
+            monkeypatch.setattr(live, "CHECKPOINT", Pace(0, 0, 0))
 
-    monkeypatch.setattr(live, "CHECKPOINT", 1000)
+    monkeypatch.setattr(live, "CHECKPOINT", Pace(1000, 0, 1000))
     monkeypatch.setattr(Recorder, "write", and_then_one_is_due)
     monkeypatch.setattr(tasks.measuring, "stale", lambda: stale.append(None))
     assert carry_out(asking.ask(alice, "What now?", council)).status == "complete"
@@ -264,7 +265,7 @@ def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council
 
     monkeypatch.setattr(live.written, "after", wrong)
     monkeypatch.setattr(live.reading, "of_deliberation", wrong)
-    monkeypatch.setattr(live, "CHECKPOINT", 0.1)
+    monkeypatch.setattr(live, "CHECKPOINT", Pace(0.1, 0, 0.1))
     provider.configure(tokens=20, tokens_per_second=60)
     assert carry_out(asking.ask(alice, "What now?", council)).status == "complete"
 

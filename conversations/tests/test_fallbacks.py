@@ -11,6 +11,7 @@ from django.utils.html import strip_tags
 from conversations import asking, changes, live, results, tasks
 from conversations.changes import Known
 from conversations.growing import GrowingTexts
+from conversations.pace import Pace
 from conversations.tests import cast
 from conversations.tests.worker import carry_out
 from council import plans
@@ -228,7 +229,7 @@ def test_what_its_own_model_wrote_outlasts_a_stop_while_another_thinks(alice, co
 
 
 def test_of_two_that_did_not_come_to_an_end_a_stop_keeps_the_longer(alice, council, provider, monkeypatch):
-    monkeypatch.setattr(live, "CHECKPOINT", 0.05)
+    monkeypatch.setattr(live, "CHECKPOINT", Pace(0.05, 0, 0.05))
     provider.script({"model": "test-1", "kind": "answer"}, fault="cut", n=8)
     provider.script({"model": "spare", "kind": "answer"}, fault="hang", n=40)
     turn = asking.ask(alice, "What now?", council)
@@ -314,7 +315,7 @@ def test_no_later_change_of_the_roster_changes_who_stood_in(alice, council, prov
 
 def test_the_page_begins_afresh_with_the_stand_in_and_ends_as_a_reload(alice, council, provider, monkeypatch):
     """Whatever messages a viewer missed: text of the model that broke off never stands beside its stand-in's."""
-    monkeypatch.setattr(live, "CHECKPOINT", 0.05)
+    monkeypatch.setattr(live, "CHECKPOINT", Pace(0.05, 0, 0.05))
     provider.script({"model": "test-1", "kind": "answer"}, tokens_per_second=100, fault="error_after", n=30)
     provider.script({"model": "spare", "kind": "answer"}, tokens_per_second=100, tokens=60)
     turn = asking.ask(alice, "What now?", council)
