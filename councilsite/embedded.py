@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+import uvloop
 from daphne.endpoints import build_endpoint_description_strings
 from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
@@ -28,7 +29,7 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
     # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
     sys.setswitchinterval(0.001)
     gc.set_threshold(*COLLECT)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         # Twisted has one reactor in a process: the one installed when the name is first imported.
         asyncioreactor.install(loop)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 
 import psycopg
+import uvloop
 from django.db import DatabaseError, InterfaceError, connection
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ProcrastinateException
@@ -40,8 +41,8 @@ async def work(concurrency: int, grace: float) -> None:
 def work_alone(concurrency: int, grace: float, ready: Callable[[], None]) -> None:
     """Work until SIGTERM or Ctrl-C; a second one cuts the jobs at once. `ready` is called when it heeds them."""
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_until_signalled(concurrency, grace, ready))
+        with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signalled(concurrency, grace, ready))
     finally:
         connection.close_pool()
 
