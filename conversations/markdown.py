@@ -3,8 +3,7 @@
 Whatever comes in, only the tags and attributes listed in `_TAGS`, `_ATTRIBUTES` and `_VALUES` come out: no image, so
 that a text makes no browser fetch anything; no id, so that many answers share a page; no style. nh3 has the last word,
 so the replacements before it are for looks and reading and may be wrong without harm; it is left out where all that is
-left of the HTML is text between the tags of `_BARE_TAGS`, which the parser opens and closes and nothing here touches
-but headings.
+left of the HTML is text between bare tags, which the parser opens and closes and nothing here touches but headings.
 
 Left to others: what a text means, labels and placeholders (`rewrite`), when a live text is looked at, and keeping long
 renders off the event loop (`render` of 200 KB of code takes a noticeable part of a second).
@@ -248,10 +247,10 @@ def _html(source: str, extensions: comrak.ExtensionOptions, *, final: bool) -> S
         html = _CONTROLS.sub("", html)
     html = _boxed(escape(source)) if _too_deep(html) else _dress(html, final=final)
     # Text between bare tags, which the parser closes, can do nothing: nothing to clean, which is half of the work.
-    return SafeString(html if "<" not in _BARE_TAGS.sub("", html) else _CLEANER.clean(html))
+    return SafeString(_CLEANER.clean(html) if _MORE_THAN_BARE_TAGS.search(html) else html)
 
 
-_BARE_TAGS = re.compile(r"</?(?:p|em|strong|del|code|ul|ol|li|blockquote|h[3-6])>")
+_MORE_THAN_BARE_TAGS = re.compile(r"<(?!/?(?:p|em|strong|del|code|ul|ol|li|blockquote|h[3-6])>)")
 
 _NESTING = re.compile(r"<(/?)(?:blockquote|ul|ol|em|strong|del)>")
 
