@@ -95,9 +95,12 @@ class Viewer:
 
 
 class Site:
-    """`manage.py up` over a fresh folder, with a council of `MEMBERS` members at the given provider."""
+    """`manage.py up` over a fresh folder, with a council of `MEMBERS` members at the given provider.
 
-    def __init__(self, folder: str, provider: str) -> None:
+    `root` is the folder of the checkout whose site it is.
+    """
+
+    def __init__(self, folder: str, provider: str, root: Path = ROOT) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -109,20 +112,20 @@ class Site:
             "SITE_URL": self.address,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--no-practice"], cwd=ROOT, env=self.environ, stdout=subprocess.PIPE
+            [sys.executable, "manage.py", "up", "--no-practice"], cwd=root, env=self.environ, stdout=subprocess.PIPE
         )
         for line in self.process.stdout or ():
             if line.startswith(b"Open"):
                 break
         else:
             raise RuntimeError("The site did not start; its error output says why.")
-        self._provider = provider
+        self._provider, self._root = provider, root
 
     def people(self, count: int) -> list[str]:
         """Make people, and the council if there is none; returns the keys of their sessions."""
         done = subprocess.run(
             [sys.executable, "-m", "bench.people", self._provider, str(MEMBERS), str(count)],
-            cwd=ROOT,
+            cwd=self._root,
             env=self.environ,
             capture_output=True,
             check=True,
@@ -146,13 +149,18 @@ class Site:
         self.process.communicate(timeout=60)
 
 
-async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:
-    """Have `count` people ask at once; the figures of that."""
-    provider.reset()
-    viewers = [
+def questions(site: Site, count: int) -> list[Viewer]:
+    """So many people, each with a question that no other has."""
+    return [
         Viewer(session, f"Question {number} {secrets.token_hex(4)}")
         for number, session in enumerate(site.people(count))
     ]
+
+
+async def load(site: Site, provider: Provider, count: int) -> dict[str, Any]:
+    """Have `count` people ask at once; the figures of that."""
+    provider.reset()
+    viewers = questions(site, count)
     memory = site.memory()
     start = asyncio.Event()
     peak, pace = asyncio.create_task(_peak(site)), asyncio.create_task(_pace())
