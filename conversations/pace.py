@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Pace(NamedTuple):
     """Every `least` seconds; with many deliberations every `each` seconds times their number, up to `most`.
 
-    So all of them together have a bounded part of the process's time.
+    So all of them together have a bounded part of the process's time, until `most` is reached.
     """
 
     least: float

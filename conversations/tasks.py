@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
 from procrastinate import BaseRetryStrategy, RetryDecision
@@ -26,7 +26,7 @@ from council import bills, call_rows, calls, claiming, measuring, record
 from council.core.deliberate import deliberate
 from council.core.errors import Stale
 from council.core.values import Status
-from council.models import Call
+from council.models import Call, Deliberation
 from council.threads import in_thread
 from governance import audit, chain
 from governance.times import hurried
@@ -215,7 +215,13 @@ async def _watch_cancels() -> None:
         if not _running:
             continue
         try:
-            stopped = await in_thread(_to_be_stopped)
+            stopped = await in_thread(
+                lambda: list(
+                    Deliberation.objects.filter(
+                        pk__in=list(_running), cancel_requested=True, status__in=Deliberation.UNFINISHED
+                    ).values_list("pk", flat=True)
+                )
+            )
         except Exception:
             logger.exception("Could not look for stopped deliberations")
             continue
@@ -224,18 +230,6 @@ async def _watch_cancels() -> None:
             if running and not running.stopped:
                 running.stopped = True
                 running.task.cancel()
-
-
-# By hand: it is asked three times a second, and the ORM takes longer than the database.
-_TO_BE_STOPPED = (
-    "SELECT id FROM council_deliberation WHERE id = ANY(%s) AND cancel_requested AND status IN ('queued', 'running')"
-)
-
-
-def _to_be_stopped() -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(_TO_BE_STOPPED, [list(_running)])
-        return [key for (key,) in cursor.fetchall()]
 
 
 async def _rescue_stalled() -> None:

@@ -22,6 +22,12 @@ def test_it_reads_the_data_of_each_event():
 
 def test_lines_may_end_in_either_way():
     assert read(b"data: one\r\n\r\ndata: two\r\n\r\n") == ["one", "two"]
+    assert read(b"data: one\r\n\n", b"data: two\n\n") == ["one", "two"]
+
+
+def test_an_event_of_its_own_chunk_does_not_end_one_that_has_begun():
+    assert read(b"data: on", b"data: e\n\n") == ["ondata: e"]
+    assert read(b"data: one\n", b"data: two\n\n") == ["one\ntwo"]
 
 
 def test_the_lines_of_one_event_belong_together():
