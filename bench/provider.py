@@ -24,6 +24,7 @@ import urllib.error
 import urllib.request
 from array import array
 from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,13 @@ from typing import Any, Self
 from bench import faults
 from bench.replies import Ask, Play, Settings
 from bench.wire import Connection, Pump, Record
+
+TAKE_IN = 0.002
+"""Seconds, part of those to the first token, before an answer is thought of.
+
+Each request is dated when it is read. Those of one moment would wait for the words of the ones before, and where the
+processors are few so would the process that still sends them.
+"""
 
 
 @dataclass
@@ -120,7 +128,7 @@ class Server:
             case "GET", "models":
                 return faults.plain(200, {"object": "list", "data": self.settings.models})
             case "POST", "completions":
-                return faults.scripted(ask, {})
+                return _by_default(ask)
         return faults.plain(
             404, {"error": {"message": f"No {record.method} {record.path}", "type": "invalid_request_error"}}
         )
@@ -160,6 +168,18 @@ class Server:
             "late_by_over_1_ms": sum(each > 0.001 for each in late),
             "processor_seconds": time.process_time(),
         }
+
+
+def _by_default(ask: Ask) -> Play:
+    """Answer as nothing is scripted, and think of the words after others' requests are in."""
+
+    def play(reply: Any) -> Iterator[float]:
+        yield TAKE_IN
+        parts = faults.scripted(ask, {})(reply)
+        yield max(0.0, next(parts) - TAKE_IN)
+        yield from parts
+
+    return play
 
 
 def _percentile(ordered: list[float], share: int) -> float:
