@@ -254,11 +254,22 @@ def _exchange(deliberation: Deliberation) -> Exchange:
     return Exchange(deliberation.question, council_answer(deliberation) or "(The council gave no answer.)")
 
 
-def council_answer(deliberation: Deliberation) -> str:
-    """The chairman's text with letters for labels; without one the top-ranked answer, or the first there is."""
+def chairman_text(deliberation: Deliberation) -> str:
+    """What the chairman wrote, with letters for labels, however that ended; empty where it wrote nothing."""
     synthesis = getattr(deliberation, "synthesis", None)
-    if synthesis is not None and synthesis.text:
-        return rewrite(synthesis.text, to_letters(Plan.from_json(deliberation.plan), CHAIRMAN))
+    text = synthesis.text if synthesis is not None else ""
+    return rewrite(text, to_letters(Plan.from_json(deliberation.plan), CHAIRMAN))
+
+
+# Of a text that grows there is no outcome yet. What a person stopped is what the page shows as the council's answer.
+_COUNTS = {"", Outcome.COMPLETE, Outcome.TRUNCATED, Outcome.CANCELLED}
+
+
+def council_answer(deliberation: Deliberation) -> str:
+    """The chairman's text where it counts; else the top-ranked answer, or the first there is."""
+    synthesis = getattr(deliberation, "synthesis", None)
+    if synthesis is not None and synthesis.text and synthesis.outcome in _COUNTS:
+        return chairman_text(deliberation)
     places = {each["seat"]: each["place"] for each in deliberation.standings}
     usable = [
         each

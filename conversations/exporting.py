@@ -15,9 +15,8 @@ from conversations import cards, presenting, results, showing
 from conversations.models import Conversation, Turn
 from conversations.quoting import inline, quoted
 from conversations.templatetags.figures import money, seconds
-from council import plans
 from council.core.aliases import letter
-from council.core.values import BallotState, Mode, Outcome
+from council.core.values import BallotState, Mode, Outcome, Status
 from council.models import Deliberation
 
 VERSION = 1
@@ -53,8 +52,6 @@ def document(conversation: Conversation) -> dict[str, Any]:
 def _turn(turn: Turn) -> dict[str, Any]:
     deliberation = turn.deliberation
     plan, models = deliberation.plan, deliberation.plan["models"]
-    synthesis = getattr(deliberation, "synthesis", None)
-    stand_in = plans.stand_in_of(plan, synthesis.stand_in) if synthesis else None
     return {
         "asked": _iso(turn.created),
         "finished": _iso(deliberation.finished) if deliberation.finished else None,
@@ -65,13 +62,6 @@ def _turn(turn: Turn) -> dict[str, Any]:
             {"seat": letter(place), "name": seat["name"], "model": models[place]["name"]}
             for place, seat in enumerate(plan["members"])
         ],
-        "chairman": {
-            "name": plan["chairman"]["name"],
-            "model": stand_in["name"] if stand_in else models[-1]["name"],
-            "stand_in": stand_in["name"] if stand_in else "",
-            "outcome": synthesis.outcome if synthesis else "",
-            "error": synthesis.error if synthesis else "",
-        },
         **results.as_json(deliberation),
         "dissent": [letter(seat) for seat in presenting.dissenting(deliberation, list(deliberation.reviews.all()))],
     }
@@ -125,7 +115,8 @@ def _turn_parts(number: int, turn: dict[str, Any]) -> Iterator[str]:
         yield _byline(_chairman(turn), turn["chairman"])
         yield quoted(turn["synthesis"])
     elif stand_in:
-        yield _heading(3, _("Top-ranked answer") if turn["standings"] else _("The only answer"))
+        only = _("The only finished answer") if turn["status"] == Status.CANCELLED else _("The only answer")
+        yield _heading(3, _("Top-ranked answer") if turn["standings"] else only)
         if turn["standings"]:
             yield _("The reviewers ranked this answer first; it stands in for the council's.")
         yield _byline(_seat(turn, stand_in["seat"]), stand_in)

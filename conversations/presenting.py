@@ -272,6 +272,8 @@ def _positions(row: Review) -> dict[int, float]:
 
 
 def dissenting(deliberation: Deliberation, reviews: Iterable[Review]) -> list[int]:
-    """Seats of the reviewers who put an answer first that is not first in the standings."""
+    """Seats of the reviewers who put an answer first that is not first in the standings. Without these, nobody."""
     first = {each["seat"] for each in deliberation.standings if each["place"] == 1}
+    if not first:
+        return []
     return [row.seat for row in reviews if row.ballot and _positions(row) and not first & set(row.ballot[0])]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 
-from conversations.asking import council_answer
+from conversations.asking import chairman_text
 from council.core import ballots, prompts
 from council.core.aliases import letter, rewrite
 from council.core.values import Plan
@@ -22,13 +22,21 @@ def written(said: dict[str, Any]) -> str:
 
 
 def as_json(deliberation: Deliberation) -> dict[str, Any]:
-    """Question, council, whether a practice model takes part, answers, reviews, standings, synthesis, seconds, cost.
+    """Who takes part, question, answers, reviews, standings, synthesis, seconds, cost.
 
-    The synthesis is empty where there is none.
+    The synthesis is what the chairman wrote; how that ended stands with the chairman.
     """
     plan = Plan.from_json(deliberation.plan)
     synthesis = getattr(deliberation, "synthesis", None)
+    stand_in = _stand_in(synthesis) if synthesis else ""
     return {
+        "chairman": {
+            "name": plan.chairman.name,
+            "model": stand_in or deliberation.plan["models"][-1]["name"],
+            "stand_in": stand_in,
+            "outcome": synthesis.outcome if synthesis else "",
+            "error": synthesis.error if synthesis else "",
+        },
         "question": plan.question,
         "council": deliberation.council_name,
         "practice": deliberation.practice,
@@ -58,7 +66,7 @@ def as_json(deliberation: Deliberation) -> dict[str, Any]:
             for row in deliberation.reviews.all()
         ],
         "standings": [{**each, "seat": letter(each["seat"])} for each in deliberation.standings],
-        "synthesis": council_answer(deliberation) if synthesis and synthesis.text else "",
+        "synthesis": chairman_text(deliberation),
         "seconds": deliberation.elapsed.total_seconds() if deliberation.elapsed else None,
         **deliberation.calls.aggregate(cost=Sum("cost"), unknown_calls=Count("pk", filter=Q(unknown=True))),
     }

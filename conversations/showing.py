@@ -192,12 +192,15 @@ class TurnView:
 
     @property
     def answers_words(self) -> str:
-        """How many answers there are, and how many came to nothing or were cut off."""
+        """How many answers there are, and how many came to nothing, were cut off, or were stopped with some text."""
         cut = sum(each.state == Outcome.TRUNCATED for each in self.answers)
-        missing = sum(each.bad for each in self.answers)
-        words = [str(len(self.answers) - missing)]
+        stopped = sum(each.state == Outcome.CANCELLED and bool(each.closed) for each in self.answers)
+        missing = sum(each.bad for each in self.answers) - stopped
+        words = [str(len(self.answers) - missing - stopped)]
         if cut:
             words.append(_("%(count)s cut off") % {"count": cut})
+        if stopped:
+            words.append(_("%(count)s stopped") % {"count": stopped})
         if missing:
             words.append(_("%(count)s without an answer") % {"count": missing})
         return ", ".join(words)

@@ -177,7 +177,7 @@ class Ledger:
         # Should another attempt follow, it waits from now on.
         self.call = replace(self.call, queued=now)
         used = (self.usage, self.first_token, now, self.model.pk, learnt)
-        await self.journal.ended(CallEnd(sent.id, attempt, *used, sent.sent, self.probe, sent.policy))
+        await self.journal.ended(CallEnd(sent.id, attempt, *used, sent.sent, self.probe, sent.policy, self.call.slot))
         measuring.call_ended(self.call, sent.id, self.went, attempt, self.usage)
 
     def close(self) -> None:

@@ -119,7 +119,7 @@ class SentCall(NamedTuple):
 class CallEnd:
     """How a call ended, and what its usage taught about the model's tokens (None: nothing).
 
-    `probe`: it was to find out whether the model is well again.
+    `probe`: it was to find out whether the model is well again. `slot`: what it was to fill.
     """
 
     call: int
@@ -132,6 +132,7 @@ class CallEnd:
     sent: datetime | None = None
     probe: bool = False
     policy: Policy = _DEFAULT_POLICY
+    slot: Slot | None = None
 
     @property
     def billed(self) -> bool:

@@ -29,7 +29,7 @@ from council.core.events import (
     StandingsReady,
     SynthesisFinished,
 )
-from council.core.values import CHAIRMAN, Outcome, Slot, Stage, Status
+from council.core.values import CHAIRMAN, Outcome, Slot, Stage, Status, Usage
 from council.models import Contribution, Deliberation
 from council.retrying import Kept
 from council.written import MODELS, Change
@@ -58,12 +58,13 @@ class Hold:
 
 @dataclass(slots=True)
 class Growing:
-    """What has come for a slot and is not finished. `dirty`: since the last checkpoint."""
+    """What has come for a slot and is not finished. `dirty`: since the last checkpoint. `usage`: of its call."""
 
     parts: list[str] = field(default_factory=list)
     pieces: int = 0
     first_token: datetime | None = None
     dirty: bool = False
+    usage: Usage | None = None
 
     @property
     def state(self) -> str:
@@ -221,6 +222,8 @@ class Recorder:
         if self.retry and before:
             values |= retrying.given_back(self.retry, status)
         slots = [each for each in changed if each[0] not in before]
+        used = {slot: growing.usage for slot, growing in self.growing.items() if growing.usage and slot not in before}
+        slots += [(slot, call_rows.usage_columns(usage)) for slot, usage in used.items()]
         slots += [(slot, had.columns(had.in_vain("it was stopped."))) for slot, had in before.items()]
         change = Change(values, slots=slots, ends=list(self._ends))
         statements = self._update(change)
@@ -257,6 +260,8 @@ class Recorder:
         self._ends.append(end)
         self._began.pop(end.call, None)  # its end says the same
         self.calls += 1
+        if end.slot in self.growing:
+            self.growing[end.slot].usage = end.usage
 
     def learn(self) -> None:
         """Keep what calls taught: apart from other writes, for many share these rows, and nobody waits for it."""

@@ -17,7 +17,7 @@ from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
 from council import plans
-from council.models import Council, Deliberation, LanguageModel, Provider
+from council.models import Answer, Council, Deliberation, LanguageModel, Provider, Synthesis
 
 pytestmark = pytest.mark.django_db
 
@@ -157,8 +157,6 @@ def test_it_carries_earlier_questions_and_council_answers_into_a_follow_up(peopl
     Deliberation.objects.update(status="complete")
     label = first.deliberation.plan["common"][1]
     first.deliberation.refresh_from_db()
-    from council.models import Synthesis
-
     Synthesis.objects.create(
         deliberation=first.deliberation, text=f"As [{label}] says.", state="ended", outcome="complete"
     )
@@ -166,6 +164,38 @@ def test_it_carries_earlier_questions_and_council_answers_into_a_follow_up(peopl
     second.deliberation.refresh_from_db()
     assert second.deliberation.plan["history"] == [{"question": "First?", "answer": "As [B] says."}]
     assert second.parent == first
+
+
+STANDINGS = [{"seat": 2, "place": 1, "mean": 1.0, "ballots": 3}, {"seat": 1, "place": 2, "mean": 2.0, "ballots": 3}]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "standings", "carried"),
+    [
+        pytest.param("truncated", STANDINGS, "Half a", id="a chairman that was cut off"),
+        pytest.param("cancelled", STANDINGS, "Half a", id="a chairman that a person stopped"),
+        pytest.param("filtered", STANDINGS, "C's", id="the top-ranked for a chairman whose text does not count"),
+        pytest.param("failed", [], "B's", id="the first that can be used where nobody voted"),
+        pytest.param("", STANDINGS, "C's", id="the top-ranked where the chairman was not asked"),
+    ],
+)
+def test_a_follow_up_carries_what_stands_for_the_council_s_answer(people, council, outcome, standings, carried):
+    first = asking.ask(people[0], "First?", council)
+    Deliberation.objects.update(status="partial", standings=standings)
+    for seat, ended in enumerate(("failed", "complete", "complete")):
+        text = f"{'ABC'[seat]}'s"
+        Answer.objects.create(deliberation_id=first.deliberation_id, seat=seat, text=text, state="ended", outcome=ended)
+    if outcome:
+        Synthesis.objects.create(deliberation_id=first.deliberation_id, text="Half a", state="ended", outcome=outcome)
+    second = asking.ask(people[0], "And then?", council, conversation=first.conversation)
+    assert second.deliberation.plan["history"] == [{"question": "First?", "answer": carried}]
+
+
+def test_a_follow_up_says_that_nobody_answered(people, council):
+    first = asking.ask(people[0], "First?", council)
+    Deliberation.objects.update(status="failed")
+    second = asking.ask(people[0], "And then?", council, conversation=first.conversation)
+    assert second.deliberation.plan["history"][0]["answer"] == "(The council gave no answer.)"
 
 
 @pytest.mark.django_db(transaction=True)

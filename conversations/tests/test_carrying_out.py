@@ -119,7 +119,7 @@ def test_it_keeps_everything_when_the_chairman_fails(alice, council, provider):
     assert found.reviews.count() == 3
 
 
-def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, provider):
+def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, provider, client):
     provider.configure(tokens=2000, tokens_per_second=50)
     turn = asking.ask(alice, "What now?", council)
 
@@ -136,8 +136,14 @@ def test_it_stops_when_a_person_says_so_and_keeps_what_came(alice, council, prov
     assert found.status == "cancelled"
     assert {each.outcome for each in found.answers.all()} == {"cancelled"}
     assert all(each.text for each in found.answers.all())
-    assert {each.outcome for each in Call.objects.filter(purpose="answer")} == {"cancelled"}
+    calls = Call.objects.filter(purpose="answer")
+    assert {each.outcome for each in calls} == {"cancelled"}
+    used = {each.seat: (each.cost, each.output_tokens, each.estimated) for each in calls}
+    assert {each.seat: (each.cost, each.output_tokens, each.estimated) for each in found.answers.all()} == used
+    assert all(cost for cost, _, _ in used.values())
     assert not any(each["finished"] for each in provider.requests() if each["kind"] == "answer")
+    client.force_login(alice)
+    assert "not known" not in client.get(f"/c/{found.scope}/").text
 
 
 def test_nothing_is_asked_where_somebody_stopped_it_before_it_began(alice, council, provider):

@@ -38,6 +38,7 @@ QUESTION = "Why is the sky blue?"
 TITLE = "\x1b]0;owned\x07"
 """What gives a terminal's window another title."""
 KEYS = {
+    "chairman",
     "question",
     "council",
     "practice",

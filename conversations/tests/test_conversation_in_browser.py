@@ -208,12 +208,50 @@ def test_it_does_not_yank_a_reader_away(site, visitor):
     assert page.locator("#latest").is_hidden()
 
 
+def test_it_follows_what_is_written_after_a_reload_too(site, visitor):
+    site.provider.script({"kind": "answer"}, times=3, tokens_per_second=100, tokens=3500)
+    page = visitor.ask()
+    box = page.locator("[id$='-answering-0'] .body")
+    while box.evaluate("each => each.scrollHeight < 2 * each.clientHeight"):
+        page.wait_for_timeout(50)
+    page.reload()
+    at = box.evaluate("each => each.scrollHeight")
+    while box.evaluate("each => each.scrollHeight") < at + 40:
+        page.wait_for_timeout(50)
+    assert box.evaluate("each => each.scrollHeight - each.scrollTop - each.clientHeight") < 24
+
+
+def test_escape_in_a_search_stops_nothing(site, visitor):
+    busy(site)
+    page = visitor.ask()
+    page.get_by_role("searchbox").fill("out")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(500)
+    assert page.get_by_role("button", name="Stop", exact=True).is_visible()
+    page.get_by_role("textbox", name="Question").focus()
+    page.keyboard.press("Escape")
+    visitor.finished()
+
+
+def test_the_key_for_copying_takes_the_answer_that_stands_for_the_council_s(site, visitor):
+    site.provider.script({"kind": "synthesis"}, fault="content_filter", n=20)
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = visitor.finished(visitor.ask())
+    page.get_by_text("What the chairman had written").wait_for()
+    page.keyboard.press("Control+Shift+C")
+    while not (copied := page.evaluate("navigator.clipboard.readText()")):
+        page.wait_for_timeout(50)
+    assert copied.split()[:5] == page.locator("[id$='-best']").inner_text().split()[:5]
+
+
 def test_it_opens_what_a_link_points_to(visitor):
     page = visitor.finished(visitor.ask())
     page.locator(".strip a").nth(1).click()
     page.locator("[id$='-answering-1'] .body").wait_for()
     page.locator(".matrix tbody a").first.click()
     page.locator("[id$='-reviewing-0'] .body").wait_for()
+    page.locator(".matrix tbody tr").nth(1).locator("td a").nth(2).click()
+    page.locator("[id$='-reviewing-1'] .body").wait_for()
 
 
 def test_it_keeps_what_has_the_focus_in_view(site, visitor):

@@ -290,6 +290,12 @@ class TestJson:
         assert (turn["status"], turn["seconds"], turn["cost"]) == ("complete", 75.0, 12_345)
         assert made.council_name == turn["council"]
 
+    def test_nobody_dissents_where_there_are_no_standings(self, conversation, council):
+        complete(conversation, council)
+        Deliberation.objects.update(standings=[], status="cancelled")
+        (turn,) = exporting.document(conversation)["turns"]
+        assert turn["dissent"] == []
+
     def test_what_goes_on_has_no_end(self, conversation, council):
         ask(conversation, council, status="running")
         (turn,) = exporting.document(conversation)["turns"]

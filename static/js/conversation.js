@@ -177,9 +177,15 @@
     }
     return null;
   };
+  const watched = () => [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
+  /* A page that comes in the middle follows what is written as one that was there from the beginning. */
+  for (const card of watched()) {
+    const box = card.querySelector(".body");
+    if (box) box.scrollTop = box.scrollHeight;
+  }
   let before;
   const look = () => {
-    const cards = [...document.querySelectorAll(".turn.unfinished > .main > .cards > .card")];
+    const cards = watched();
     before = { boxes: [], reading: null, say: announcement(), pressed: ["stop", "retry"].includes(document.activeElement?.form?.id) };
     for (const card of cards) {
       const box = card.querySelector(".body");

@@ -120,6 +120,7 @@
       return;
     }
     if (!keys || (event.key === "Escape" && $("dialog[open], :popover-open"))) return;
+    if (event.key === "Escape" && event.target.matches("input")) return; /* it empties a search, or ends a rename */
     const combo = [
       (event.ctrlKey || event.metaKey) && "mod", event.altKey && "alt", event.shiftKey && "shift", event.key.toLowerCase(),
     ].filter(Boolean).join("+");
