@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from psycopg.errors import UndefinedTable
 
 from councilsite import postgres
 
@@ -32,6 +34,12 @@ def main() -> None:
             execute_from_command_line(sys.argv)
     except (postgres.Unavailable, ImproperlyConfigured) as error:
         sys.exit(f"{error}")
+    except (OperationalError, InterfaceError) as error:
+        sys.exit(f"The database cannot be reached, or was stopped meanwhile: {error}")
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, UndefinedTable):
+            raise
+        sys.exit("The database has no tables, or not those of this release: start the site, or `manage.py prepare`.")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -116,9 +116,10 @@ def _practice() -> None:
         slug="practice",
         name="Practice council",
         description="A very small model on this machine. It is often wrong; it shows how a council works.",
-        answer_tokens=220,
-        review_tokens=260,
-        synthesis_tokens=320,
+        # It rambles: with a third of these one deliberation in four ended in the middle of its answer.
+        answer_tokens=400,
+        review_tokens=300,
+        synthesis_tokens=1000,
     )
     for position, (name, prompt, temperature) in enumerate(PRACTICE_MEMBERS):
         Seat.objects.create(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -36,9 +37,16 @@ def require(environ: Mapping[str, str]) -> None:
 
 
 def address(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Where the database is, in the words of libpq."""
+    """Where the database is, in the words of libpq. Raises ImproperlyConfigured, without the password."""
     url = environ.get("DATABASE_URL")
-    return conninfo_to_dict(url) if url else {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
+    if not url:
+        return {"host": str(socket_directory(var)), "user": USER, "dbname": DATABASE}
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL must say where the database is, such as postgresql://USER:PASSWORD@HOST:5432/NAME."
+        ) from None
 
 
 def settings_for(var: Path, environ: Mapping[str, str]) -> dict[str, Any]:

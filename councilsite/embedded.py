@@ -11,6 +11,7 @@ import uvloop
 from daphne.endpoints import build_endpoint_description_strings
 from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from councilsite import working
 from governance.times import hurried
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 def run(host: str, port: int, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then stop both cleanly. `ready` is called when pages are really served.
 
-    Raises RuntimeError if the worker cannot go on.
+    Raises RuntimeError if the worker cannot go on, OSError where it cannot listen there.
     """
     # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
     sys.setswitchinterval(0.001)
@@ -40,7 +41,15 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
 
         worker = loop.create_task(working.work(working.CONCURRENCY, GRACE))
         greeter = loop.create_task(_announce(host, port, ready))
-        server = Server(application, endpoints=build_endpoint_description_strings(host=host, port=port), server_name="")
+        refused: list[BaseException] = []
+
+        class Listening(Server):
+            def listen_error(self, failure: Failure) -> None:
+                refused.append(failure.value)
+                self.stop()
+
+        endpoints = build_endpoint_description_strings(host=host, port=port)
+        server = Listening(application, endpoints=endpoints, server_name="")
 
         def stop_without(worker: asyncio.Task[None]) -> None:
             if not worker.cancelled():
@@ -54,6 +63,8 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
         reactor.addSystemEventTrigger("before", "shutdown", end_worker)
         server.run()
         greeter.cancel()
+        if refused:
+            raise OSError(str(refused[0])) from refused[0]
         if worker.done() and not worker.cancelled():
             raise RuntimeError("The worker could not go on.") from worker.exception()
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -274,6 +274,17 @@ def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council
     monkeypatch.setattr(live, "CHECKPOINT", Pace(0.1, 0, 0.1))
     provider.configure(tokens=20, tokens_per_second=60)
     assert carry_out(asking.ask(alice, "What now?", council)).status == "complete"
+
+
+def test_the_shell_says_that_a_question_is_kept_where_the_site_is_stopped(alice, council, monkeypatch):
+    def gone(_seconds):
+        raise OperationalError("terminating connection due to administrator command")
+
+    monkeypatch.setattr(ask, "worker_alive", lambda: True)
+    monkeypatch.setattr(ask.time, "sleep", gone)
+    with pytest.raises(CommandError, match="The question is kept") as ended:
+        call_command("ask", "What now?", "--council", council.slug, "--user", alice.email)
+    assert ended.value.returncode == 1
 
 
 def test_ctrl_c_in_the_middle_of_a_statement_stops_what_the_shell_asked_all_the_same(alice, council, monkeypatch):

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ from conversations.models import Conversation
 from conversations.tests import cast
 from conversations.tests.database import environment, forget_jobs
 from conversations.working import worker_alive
-from council.models import Answer, Deliberation
+from council.models import Answer, Council, Deliberation
 from governance.tests.trail import may_be_truncated
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db, pytest.mark.timeout(180)]
@@ -218,10 +218,12 @@ def test_wrong_usage_says_what_there_is(asked):
         (QUESTION, {"council": "none"}, "none"),
         (QUESTION, {"user": "nobody@example.org"}, "nobody@example.org"),
         (QUESTION, {"user": SHELL_EMAIL}, SHELL_EMAIL),
+        (QUESTION, {"user": "\udcff@example.org"}, "--user is not UTF-8"),
+        (QUESTION, {"council": "\udcff"}, "--council is not UTF-8"),
         (" \n", {"here": True}, "Write a question"),
         ("x" * 60_000, {"here": True}, "60,000 characters"),
     ],
-    ids=["council", "user", "shell", "empty", "long"],
+    ids=["council", "user", "shell", "user's bytes", "council's bytes", "empty", "long"],
 )
 def test_wrong_usage_asks_nothing(asked, question, options, word):
     before = Conversation.objects.count()
@@ -229,6 +231,24 @@ def test_wrong_usage_asks_nothing(asked, question, options, word):
     assert error.returncode == 2
     assert word in str(error)
     assert Conversation.objects.count() == before
+
+
+def test_an_input_that_is_no_text_is_wrong_usage(asked, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"\xff"), "utf-8"))
+    error = refused("ask", "-")
+    assert (error.returncode, str(error)) == (2, "What came by the input is not UTF-8.")
+
+
+def test_without_any_council_it_says_where_to_make_one(asked):
+    councils = Council.objects.filter(enabled=True)
+    slugs = list(councils.values_list("slug", flat=True))
+    councils.update(enabled=False)
+    try:
+        error = refused("ask", QUESTION)
+    finally:
+        Council.objects.filter(slug__in=slugs).update(enabled=True)
+    assert error.returncode == 2
+    assert "under Administration, Councils" in str(error)
 
 
 def test_without_a_worker_it_says_so_and_asks_nothing(asked):

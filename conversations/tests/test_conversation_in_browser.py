@@ -1,12 +1,15 @@
 """The page of a conversation in a real browser: while the council works, once it is done, and in its tab."""
 
 import re
+import secrets
 
 import pytest
 from playwright.sync_api import expect
 
 from conversations.models import Conversation
+from conversations.tests import cast
 from conversations.tests.visitor import SLOWLY, axe, busy, same
+from council.models import LanguageModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -58,6 +61,22 @@ def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, v
     same(page, fresh)
     same(page, fresh, "#work")
     assert page.locator("#title").inner_text() == page.locator("#history [aria-current]").inner_text()
+
+
+def test_nothing_jumps_in_a_narrow_window(site, visitor):
+    site.provider.configure(tokens_per_second=60, tokens=150)
+    names = ("Gemini 3 Pro Preview", "A model whose name needs more than half of the line")
+    made = cast.council(site.provider.url, slug=f"council-{secrets.token_hex(4)}")
+    for seat, name in zip(made.seats.select_related("language_model"), names * 2, strict=True):
+        LanguageModel.objects.filter(pk=seat.language_model_id).update(name=name)
+    page = visitor.open(visitor.look(viewport={"width": 390, "height": 844}))
+    page.add_init_script(SHIFTS)
+    page.goto("/")
+    page.get_by_role("combobox", name="Council").select_option(made.slug)
+    visitor.ask("Should we move the event pipeline from a queue to an outbox table that is read by six consumers?", page)
+    visitor.finished(page)
+    page.wait_for_timeout(500)
+    assert sum(page.evaluate("shifts")) <= 0.02
 
 
 def test_it_equals_a_reload_in_the_middle_too(site, visitor):

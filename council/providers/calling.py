@@ -267,7 +267,8 @@ async def _read(pieces: AsyncIterator[Piece], attempt: Attempt, deadlines: Deadl
                 sitter.leave()
     except TimeoutError:
         attempt.error = (
-            f"The model gave no sign of life for {deadlines.first_token:.0f} seconds."
+            f"The model gave no sign of life for {deadlines.first_token:.0f} seconds. Try again later, or have an "
+            "administrator choose a quicker model or a longer deadline."
             if attempt.first_token is None
             else f"The model fell silent for {deadlines.between_tokens:.0f} seconds."
         )

@@ -50,21 +50,27 @@ def _meaning(status: int, said: str, *, with_schema: bool) -> errors.ProviderErr
         case 401 | 403:
             return errors.WrongKey(f"The provider refused the API key.{told} An administrator can correct it.")
         case 402:
-            return errors.NoCredit(f"The account behind the API key has no credit left.{told}")
+            return errors.NoCredit(
+                f"The account behind the API key has no credit left.{told} Whoever pays for it can top it up."
+            )
         case 404:
-            return errors.NotFound(f"The provider does not know this model or this address.{told}")
+            return errors.NotFound(
+                f"The provider does not know this model or this address.{told} An administrator can correct them."
+            )
         case _ if status in GAVE_UP_WAITING:
-            return errors.TimedOutThere(f"The provider gave up waiting (HTTP {status}).{told}")
+            return errors.TimedOutThere(
+                f"The provider gave up waiting (HTTP {status}).{told} Try again later, or ask for less."
+            )
         case 409 | 425:
-            return errors.ServerFailed(f"The provider asks to try again (HTTP {status}).{told}")
+            return errors.ServerFailed(f"The provider asks to try again (HTTP {status}).{told} Do so in a moment.")
         case 429:
-            return errors.RateLimited(f"The provider is asked too often just now.{told}")
+            return errors.RateLimited(f"The provider is asked too often just now.{told} Try again in a moment.")
         case _ if 300 <= status < 400:
             return errors.NotTheProtocol(
                 "The provider's address redirects elsewhere, which is not followed. Put the final address in."
             )
         case _ if status >= 500:
-            return errors.ServerFailed(f"The provider failed on its side (HTTP {status}).{told}")
+            return errors.ServerFailed(f"The provider failed on its side (HTTP {status}).{told} Try again in a moment.")
         case _:
             lowered = said.lower()
             if with_schema and any(word in lowered for word in ("response_format", "json_schema", "schema", "grammar")):

@@ -111,13 +111,21 @@ def test_the_practice_council_stays_the_default_where_an_administrator_made_it_t
     assert default() == "practice"
 
 
-def test_where_the_practice_model_cannot_run_its_council_is_not_offered(settings):
+def test_a_practice_council_that_is_there_is_switched_off_where_nobody_wants_it(settings):
     settings.OPENROUTER_API_KEY = ""
     defaults.ensure_council(practice=True)
     defaults.ensure_council(practice=False)
     council = Council.objects.get()
     assert not council.enabled
     assert not council.default
+
+
+def test_the_practice_council_s_members_differ_by_prompt_and_temperature(settings):
+    settings.OPENROUTER_API_KEY = ""
+    defaults.ensure_council(practice=True)
+    members = Council.objects.get().seats.filter(role="member")
+    assert len(set(members.values_list("system_prompt", flat=True))) == 3
+    assert len(set(members.values_list("temperature", flat=True))) == 3
 
 
 def test_without_anything_there_is_no_council(settings):

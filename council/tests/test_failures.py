@@ -44,7 +44,10 @@ class TestWhatAStatusMeans:
         "body", [b"", b"<html>", b"[]", b"null", b'{"error": null}', b'{"error": []}', b"\xff\xfe", b"[" * 20_000]
     )
     def test_an_error_without_words_still_says_something(self, body):
-        assert str(failures.meaning(httpx.Response(500), body)) == "The provider failed on its side (HTTP 500)."
+        assert (
+            str(failures.meaning(httpx.Response(500), body))
+            == "The provider failed on its side (HTTP 500). Try again in a moment."
+        )
 
     def test_words_are_cut_and_can_be_stored(self):
         error = failures.meaning(httpx.Response(400), json.dumps({"error": "\x00\ud800" + "x" * 9000}).encode())

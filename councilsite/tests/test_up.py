@@ -13,6 +13,8 @@ from councilsite.tests.processes import PATIENCE, Command, free_port, wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
+KEYS = {"SECRET_KEY": "k" * 50, "FIELD_KEYS": "dGVzdHMgb25seTogbm90IGEgc2VjcmV0IGF0IGFsbCE="}
+
 
 @pytest.fixture(scope="module")
 def prepared():
@@ -150,6 +152,44 @@ def test_a_port_in_use_is_named(command):
     assert "Traceback" not in up.said
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"PORT": "99999"}, "1 to 65535"),
+        ({"PORT": "-1"}, "1 to 65535"),
+        ({"HOST": "nonsense.invalid"}, "Cannot listen on nonsense.invalid"),
+        ({"DATABASE_URL": "foo", **KEYS}, "DATABASE_URL must say where the database is"),
+    ],
+)
+def test_a_mistyped_setting_is_refused_in_words(command, given, said):
+    up = command("up", **given)
+    assert up.ends() == 1
+    assert said in up.said
+    assert "Traceback" not in up.said
+
+
+def test_a_server_that_cannot_listen_says_so(command):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code = f"from councilsite import embedded; embedded.run('127.0.0.1', {port}, print)"
+        serving = command("shell", "--no-imports", "-c", code)
+        assert serving.ends() == 1
+    assert f"Couldn't listen on 127.0.0.1:{port}" in serving.said
+
+
+def test_host_is_where_it_listens_and_what_it_prints(command):
+    port = free_port()
+    up = command("up", "--no-practice", HOST="127.0.0.2", PORT=str(port))
+    up.says(f"Open http://127.0.0.2:{port}")
+    up.says("There is no council to ask")
+    connection = http.client.HTTPConnection("127.0.0.2", port, timeout=60)
+    connection.request("GET", "/accounts/login/")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 def test_help_needs_no_database(command, var):
     shutil.rmtree(var)
     told = command("up", "--help")
@@ -194,9 +234,8 @@ def test_what_is_meant_for_another_postgresql_does_not_matter(command):
 
 
 def test_a_database_that_cannot_be_reached_is_said_with_its_reason(command):
-    keys = {"SECRET_KEY": "k" * 50, "FIELD_KEYS": "dGVzdHMgb25seTogbm90IGEgc2VjcmV0IGF0IGFsbCE="}
     url = f"postgresql://someone:a-password@127.0.0.1:{free_port()}/council"
-    up = command("up", "--port", str(free_port()), DATABASE_URL=url, **keys)
+    up = command("up", "--port", str(free_port()), DATABASE_URL=url, **KEYS)
     assert up.ends() == 1
     assert "DATABASE_URL names cannot be reached" in up.said
     assert "refused" in up.said

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from accounts.models import User
 from conversations import asking, deleting, markdown, results, trail
@@ -54,9 +54,12 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Ask, follow, print."""
+        for name in ("user", "council"):
+            if not _is_text(options[name] or ""):
+                raise CommandError(f"--{name} is not UTF-8.", returncode=USAGE)
         user = self._user(options["user"])
         council = self._council(user, options["council"])
-        question = sys.stdin.read() if options["question"] == "-" else options["question"]
+        question = _read() if options["question"] == "-" else options["question"]
         mode = Mode.ANSWERS if options["answers_only"] else Mode.FULL
         try:
             question = asking.checked(question)
@@ -71,7 +74,14 @@ class Command(BaseCommand):
             trail.refused(user, refused.rule, refused.limit, "ask by the shell")
             raise CommandError(str(refused), returncode=USAGE) from refused
         with _worker() if options["here"] else contextlib.nullcontext() as worker:
-            deliberation = self._follow(turn.deliberation, worker)
+            try:
+                deliberation = self._follow(turn.deliberation, worker)
+            except (OperationalError, InterfaceError) as error:
+                raise CommandError(
+                    "The database is gone: the site was stopped, perhaps. The question is kept, and goes on where it "
+                    "was once the site runs again.",
+                    returncode=1,
+                ) from error
         if options["json"]:
             self.stdout.write(results.written(results.as_json(deliberation)))
         else:
@@ -94,7 +104,10 @@ class Command(BaseCommand):
         usable = Council.objects.filter(enabled=True) if user.is_shell else Council.objects.usable_by(user)
         council = usable.filter(slug=slug).first() if slug else usable.first()
         if council is None:
-            known = ", ".join(usable.values_list("slug", flat=True)) or "none"
+            known = ", ".join(usable.values_list("slug", flat=True))
+            if not known:
+                nothing = "There is no council to ask: make one, or switch one on, under Administration, Councils."
+                raise CommandError(nothing, returncode=USAGE)
             raise CommandError(f"No council {slug!r} to ask. There are: {known}.", returncode=USAGE)
         return council
 
@@ -146,6 +159,22 @@ class Command(BaseCommand):
             self.stdout.write(answer)
         if deliberation.reason:
             self.stderr.write(markdown.clean(f"{deliberation.get_status_display()}: {deliberation.reason}"))
+
+
+def _is_text(given: str) -> bool:
+    """Whether it came as UTF-8; Python keeps other bytes of a command line as halves of surrogate pairs."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise CommandError("What came by the input is not UTF-8.", returncode=USAGE) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from council.defaults import ensure_council
-from councilsite import database, embedded, locks, metrics, preparing, static
+from council.models import Council
+from councilsite import database, embedded, environment, locks, metrics, preparing, static
 
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -55,12 +56,16 @@ class Command(BaseCommand):
             database.require(os.environ)
             metrics.serve(os.environ)
             if not os.environ.get("SITE_URL"):
-                # The one setting that an option of a command decides; nothing has read it yet.
-                settings.SITE_URL = f"http://localhost:{port}"
+                # What an option of a command decides; nothing has read it yet.
+                settings.SITE_URL = _address(host, port)
+                settings.ALLOWED_HOSTS = environment.hosts(settings.SITE_URL)
+                settings.CSRF_TRUSTED_ORIGINS = [settings.SITE_URL]
             try:
                 self._prepare(practice=not no_practice)
                 welcome = self._welcome(host)
                 embedded.run(host, port, lambda: self._say(*welcome))
+            except OSError as error:
+                raise CommandError(f"Cannot listen on {host} port {port}: {error}") from error
             finally:
                 connection.close()
                 connection.close_pool()
@@ -82,6 +87,8 @@ class Command(BaseCommand):
             )
         if settings.HTTPS and not settings.TRUSTED_PROXIES:
             lines.append("SITE_URL is https, so a proxy must stand in front: name its address in TRUSTED_PROXIES.")
+        if not Council.objects.filter(enabled=True).exists():
+            lines.append("There is no council to ask: make one, or switch one on, under Administration, Councils.")
         return [*lines, "Ctrl-C stops it."]
 
     def _say(self, *lines: str) -> None:
@@ -90,9 +97,21 @@ class Command(BaseCommand):
         self.stdout.flush()  # a pipe would hold it back
 
 
+def _address(host: str, port: int) -> str:
+    """What people at this machine type, where nobody has said it."""
+    if host in EVERYWHERE | LOOPBACK:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _require_free(host: str, port: int) -> None:
     """Raises CommandError where another program listens already, or the address is not ours."""
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if not 0 < port < 65_536:
+        raise CommandError(f"PORT, or --port, must be the number of a port, 1 to 65535, and is {port}.")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {host}: {error.strerror}. HOST, or --host, is an address.") from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
