@@ -73,7 +73,9 @@ def test_nothing_jumps_in_a_narrow_window(site, visitor):
     page.add_init_script(SHIFTS)
     page.goto("/")
     page.get_by_role("combobox", name="Council").select_option(made.slug)
-    visitor.ask("Should we move the event pipeline from a queue to an outbox table that is read by six consumers?", page)
+    visitor.ask(
+        "Should we move the event pipeline from a queue to an outbox table that is read by six consumers?", page
+    )
     visitor.finished(page)
     page.wait_for_timeout(500)
     assert sum(page.evaluate("shifts")) <= 0.02
