@@ -211,9 +211,11 @@ class TurnView:
         return self.deliberation.practice
 
     @property
-    def long_question(self) -> bool:
-        """Six lines may not hold it."""
-        return len(self.question) > 360 or self.question.count("\n") > 5
+    def long_question(self) -> str:
+        """Whether six lines may not hold it, in the style sheet's words: in any window, or in a narrow one alone."""
+        if len(self.question) > 360 or self.question.count("\n") > 5:
+            return "long"
+        return "long narrow" if len(self.question) > 180 else ""
 
     @property
     def ended_word(self) -> str:

@@ -242,6 +242,24 @@ def test_it_follows_what_is_written_after_a_reload_too(site, visitor):
     assert box.evaluate("each => each.scrollHeight - each.scrollTop - each.clientHeight") < 24
 
 
+@pytest.mark.parametrize(("characters", "unfolds"), [(100, set()), (300, {390}), (900, {390, 1440})])
+def test_a_question_of_more_than_six_lines_is_folded(visitor, characters, unfolds):
+    question = ("Should we? " * 90)[:characters]
+    page = visitor.finished(visitor.ask(question))
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        heading = page.locator(".question h2")
+        lines = (
+            "each => Math.round(each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight))"
+        )
+        assert heading.evaluate(lines) <= 6
+        assert page.get_by_text("Show all").is_visible() == (width in unfolds)
+        if width in unfolds:
+            page.get_by_text("Show all").click()
+            assert heading.evaluate(lines) > 6
+            page.get_by_text("Show less").click()
+
+
 def test_escape_in_a_search_stops_nothing(site, visitor):
     busy(site)
     page = visitor.ask()
