@@ -22,10 +22,14 @@ COLLECT = (20_000, 20, 20)  # objects made before the collector looks; streams m
 logger = logging.getLogger(__name__)
 
 
+class CannotListen(Exception):
+    """The address is another program's by now, or none of this machine."""
+
+
 def run(host: str, port: int, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then stop both cleanly. `ready` is called when pages are really served.
 
-    Raises RuntimeError if the worker cannot go on, OSError where it cannot listen there.
+    Raises CannotListen, and RuntimeError if the worker cannot go on.
     """
     # The loop shares the interpreter with threads that read and write; it must not wait long for its turn.
     sys.setswitchinterval(0.001)
@@ -64,7 +68,7 @@ def run(host: str, port: int, ready: Callable[[], None]) -> None:
         server.run()
         greeter.cancel()
         if refused:
-            raise OSError(str(refused[0])) from refused[0]
+            raise CannotListen(str(refused[0])) from refused[0]
         if worker.done() and not worker.cancelled():
             raise RuntimeError("The worker could not go on.") from worker.exception()
 

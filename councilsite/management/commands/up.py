@@ -64,8 +64,8 @@ class Command(BaseCommand):
                 self._prepare(practice=not no_practice)
                 welcome = self._welcome(host)
                 embedded.run(host, port, lambda: self._say(*welcome))
-            except OSError as error:
-                raise CommandError(f"Cannot listen on {host} port {port}: {error}") from error
+            except embedded.CannotListen as error:
+                raise CommandError(str(error)) from error
             finally:
                 connection.close()
                 connection.close_pool()
