@@ -1,7 +1,6 @@
 """The page of a conversation in a real browser: while the council works, once it is done, and in its tab."""
 
 import re
-import secrets
 
 import pytest
 from playwright.sync_api import expect
@@ -9,7 +8,7 @@ from playwright.sync_api import expect
 from conversations.models import Conversation
 from conversations.tests import cast
 from conversations.tests.visitor import SLOWLY, axe, busy, same
-from council.models import LanguageModel
+from council.models import Council, LanguageModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -63,16 +62,22 @@ def test_it_shows_a_deliberation_as_it_happens_and_ends_as_a_reload_does(site, v
     assert page.locator("#title").inner_text() == page.locator("#history [aria-current]").inner_text()
 
 
-def test_nothing_jumps_in_a_narrow_window(site, visitor):
+@pytest.fixture
+def long_names(site):
+    """A council of models whose names need more than half of a narrow line; nobody is offered it afterwards."""
+    made = cast.council(site.provider.url, slug="long-names")
+    models = LanguageModel.objects.filter(slug__startswith=made.slug)
+    models.update(name="A model whose name needs more than half of the line")
+    yield made
+    Council.objects.filter(pk=made.pk).update(enabled=False)
+
+
+def test_nothing_jumps_in_a_narrow_window(site, visitor, long_names):
     site.provider.configure(tokens_per_second=60, tokens=150)
-    names = ("Gemini 3 Pro Preview", "A model whose name needs more than half of the line")
-    made = cast.council(site.provider.url, slug=f"council-{secrets.token_hex(4)}")
-    for seat, name in zip(made.seats.select_related("language_model"), names * 2, strict=True):
-        LanguageModel.objects.filter(pk=seat.language_model_id).update(name=name)
     page = visitor.open(visitor.look(viewport={"width": 390, "height": 844}))
     page.add_init_script(SHIFTS)
     page.goto("/")
-    page.get_by_role("combobox", name="Council").select_option(made.slug)
+    page.get_by_role("combobox", name="Council").select_option(long_names.slug)
     visitor.ask(
         "Should we move the event pipeline from a queue to an outbox table that is read by six consumers?", page
     )
@@ -243,7 +248,8 @@ def test_it_follows_what_is_written_after_a_reload_too(site, visitor):
 
 
 @pytest.mark.parametrize(("characters", "unfolds"), [(100, set()), (300, {390}), (900, {390, 1440})])
-def test_a_question_of_more_than_six_lines_is_folded(visitor, characters, unfolds):
+def test_a_question_of_more_than_six_lines_is_folded(site, visitor, characters, unfolds):
+    site.provider.configure(first_token_ms=1, tokens_per_second=0, tokens=20)
     question = ("Should we? " * 90)[:characters]
     page = visitor.finished(visitor.ask(question))
     for width in (390, 1440):
