@@ -141,14 +141,19 @@ def test_a_second_one_says_so(command):
     assert "Traceback" not in second.said
 
 
-def test_a_port_in_use_is_named(command):
+@pytest.fixture
+def taken_port():
+    """One that another program listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        up = command("up", "--port", str(port))
-        assert up.ends() == 1
-    assert f"Port {port} is in use" in up.said
+        yield taken.getsockname()[1]
+
+
+def test_a_port_in_use_is_named(command, taken_port):
+    up = command("up", "--port", str(taken_port))
+    assert up.ends() == 1
+    assert f"Port {taken_port} is in use" in up.said
     assert "Traceback" not in up.said
 
 
@@ -168,15 +173,11 @@ def test_a_mistyped_setting_is_refused_in_words(command, given, said):
     assert "Traceback" not in up.said
 
 
-def test_a_server_that_cannot_listen_says_so(command):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        code = f"from councilsite import embedded; embedded.run('127.0.0.1', {port}, print)"
-        serving = command("shell", "--no-imports", "-c", code)
-        assert serving.ends() == 1
-    assert f"Couldn't listen on 127.0.0.1:{port}" in serving.said
+def test_a_server_that_cannot_listen_says_so(command, taken_port):
+    code = f"from councilsite import embedded; embedded.run('127.0.0.1', {taken_port}, print)"
+    serving = command("shell", "--no-imports", "-c", code)
+    assert serving.ends() == 1
+    assert f"Couldn't listen on 127.0.0.1:{taken_port}" in serving.said
 
 
 def test_host_is_where_it_listens_and_what_it_prints(command):
