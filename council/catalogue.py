@@ -123,6 +123,11 @@ def _told(entry: dict[str, Any]) -> dict[str, Any]:
     if isinstance(parameters, list) and parameters:
         told["temperature"] = "temperature" in parameters
         told["json_schema"] = "structured_outputs" in parameters or "response_format" in parameters
+        fields = [each for each in ("max_tokens", "max_completion_tokens") if each in parameters]
+        if len(fields) == 1:
+            told["max_tokens_field"] = fields[0]
+        if "reasoning" not in parameters and "reasoning_effort" not in parameters:
+            told["effort"] = LanguageModel.Effort.DEFAULT.value
     modalities = architecture.get("input_modalities")
     if isinstance(modalities, list):
         told["images"] = "image" in modalities

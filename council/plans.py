@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import Model
 
+from council import capabilities
 from council.core import aliases, prompts
 from council.core.errors import CouncilError
 from council.core.values import CHAIRMAN, Exchange, Mode, Plan, Seat, known_fields
@@ -75,6 +76,7 @@ class ModelSnapshot(NamedTuple):
 
 def snapshot(model: LanguageModel) -> ModelSnapshot:
     """The model as it is now."""
+    takes = capabilities.of(model)
     return ModelSnapshot(
         pk=model.pk,
         provider=model.provider_id,
@@ -85,13 +87,13 @@ def snapshot(model: LanguageModel) -> ModelSnapshot:
         practice=model.provider.kind == Provider.Kind.PRACTICE,
         input_price=model.input_price,
         output_price=model.output_price,
-        temperature=model.temperature,
-        usage_in_stream=model.usage_in_stream,
-        max_tokens_field=_max_tokens_field(model),
+        temperature=takes.temperature,
+        usage_in_stream=takes.usage_in_stream,
+        max_tokens_field=takes.max_tokens_field,
         effort=model.effort,
-        first_token_seconds=model.first_token_seconds,
-        between_tokens_seconds=model.between_tokens_seconds,
-        call_seconds=model.call_seconds,
+        first_token_seconds=takes.first_token_seconds,
+        between_tokens_seconds=takes.between_tokens_seconds,
+        call_seconds=takes.call_seconds,
     )
 
 
@@ -101,12 +103,6 @@ class StandIn(NamedTuple):
     index: int
     model: ModelSnapshot
     seat: Seat
-
-
-def _max_tokens_field(model: LanguageModel) -> str:
-    if model.max_tokens_field:
-        return str(model.max_tokens_field)  # a fresh row has an enum there, which is no key of JSON
-    return "max_completion_tokens" if model.provider.kind == Provider.Kind.OPENAI else "max_tokens"
 
 
 def line_up(council: Council) -> tuple[list[SeatRow], SeatRow]:
@@ -237,7 +233,7 @@ def _fit(model: LanguageModel, council: Council) -> dict[str, Any]:
         "answer_tokens": min(council.answer_tokens, most),
         "review_tokens": min(council.review_tokens, most),
         "synthesis_tokens": min(council.synthesis_tokens, most),
-        "json_schema": model.json_schema,
+        "json_schema": capabilities.of(model).json_schema,
         "enumerate_ballots": model.provider.kind in _GRAMMAR_KINDS,
         "tokens_per_byte": model.tokens_per_byte,
     }

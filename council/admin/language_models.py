@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from council import calls
+from council import calls, capabilities
 from council.admin.approving import decide
 from council.admin.parts import DollarsField, SlugOnce, dollars
 from council.core.values import Reply
@@ -83,7 +83,12 @@ class LanguageModelAdmin(SlugOnce):
                     "images",
                     "max_tokens_field",
                     "effort",
-                )
+                    "in_effect",
+                ),
+                "description": gettext_lazy(
+                    "What is left open, here and below, is as the kind of provider has it. Refreshing from the "
+                    "provider overwrites these, too, where the provider tells them."
+                ),
             },
         ),
         (
@@ -97,7 +102,7 @@ class LanguageModelAdmin(SlugOnce):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Who may not approve models sees what was decided."""
-        own = ("decided", "decided_by")
+        own = ("decided", "decided_by", "in_effect")
         decision = () if self.has_approve_permission(request) else ("approval", "approval_note")
         return (*super().get_readonly_fields(request, obj), *own, *decision)
 
@@ -114,6 +119,15 @@ class LanguageModelAdmin(SlugOnce):
         elif exchanged or not {"approval", "approval_note"}.isdisjoint(form.changed_data):
             obj.decide(obj.approval, request.user)
         super().save_model(request, obj, form, change)
+
+    @admin.display(description=gettext_lazy("in effect"))
+    def in_effect(self, model: LanguageModel) -> str | None:
+        """All of it as it holds, with what was left open; nothing before there is a provider."""
+        if model.provider_id is None:
+            return None
+        words = {True: _("yes"), False: _("no")}
+        named = ((model._meta.get_field(name), value) for name, value in capabilities.of(model)._asdict().items())
+        return "; ".join(f"{column.verbose_name}: {words.get(value, value)}" for column, value in named)
 
     @admin.action(description=gettext_lazy("Approve"), permissions=["approve"])
     def approve(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:

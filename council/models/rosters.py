@@ -12,6 +12,14 @@ from django.utils.translation import gettext_lazy as _
 
 from governance.fields import EncryptedTextField
 
+_BY_KIND = _("as its kind of provider has it")
+
+
+def _may_be_open(words: Any, help_text: Any) -> Any:
+    """A yes or no that may be left to the kind of provider: `council.capabilities`."""
+    choices = ((None, _BY_KIND), (True, _("yes")), (False, _("no")))
+    return models.BooleanField(words, null=True, blank=True, default=None, choices=choices, help_text=help_text)
+
 
 class Provider(models.Model):
     """A host that serves models over the OpenAI-compatible protocol."""
@@ -72,7 +80,7 @@ class LanguageModel(models.Model):
     """A model as one provider offers it: a row of the catalogue."""
 
     class MaxTokensField(models.TextChoices):
-        BY_KIND = "", _("what its kind of provider wants")
+        BY_KIND = "", _BY_KIND
         MAX_TOKENS = "max_tokens", "max_tokens"
         MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
 
@@ -139,18 +147,13 @@ class LanguageModel(models.Model):
         help_text=_("The most tokens the model may write in one answer. Empty: the council's caps alone decide."),
     )
 
-    temperature = models.BooleanField(_("takes a temperature"), default=True, help_text=_("Some models refuse one."))
-    json_schema = models.BooleanField(
+    temperature = _may_be_open(_("takes a temperature"), _("Some models refuse one."))
+    json_schema = _may_be_open(
         _("takes a JSON schema"),
-        default=True,
-        help_text=_("Ballots are asked for by schema. A provider that refuses it is asked again without."),
+        _("Ballots are asked for by schema. A provider that refuses it is asked again without."),
     )
-    usage_in_stream = models.BooleanField(
-        _("reports usage in a stream"), default=True, help_text=_("Sends stream_options.include_usage.")
-    )
-    images = models.BooleanField(
-        _("reads images"), default=False, help_text=_("Noted for whoever chooses models; questions are text alone.")
-    )
+    usage_in_stream = _may_be_open(_("reports usage in a stream"), _("Sends stream_options.include_usage."))
+    images = _may_be_open(_("reads images"), _("Noted for whoever chooses models; questions are text alone."))
     max_tokens_field = models.CharField(
         _("name of the output cap"),
         max_length=30,
@@ -168,17 +171,22 @@ class LanguageModel(models.Model):
         help_text=_("How long a reasoning model may think: more costs time and money. Others may refuse to be told."),
     )
     first_token_seconds = models.PositiveIntegerField(
-        default=120,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
         help_text=_("How long to wait for the first sign of life. Reasoning models need long."),
     )
     between_tokens_seconds = models.PositiveIntegerField(
-        default=60,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
         help_text=_("How long a stream may pause before the call is given up."),
     )
     call_seconds = models.PositiveIntegerField(
-        default=600, validators=[MinValueValidator(1)], help_text=_("How long one call may take in all.")
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("How long one call may take in all."),
     )
     tokens_per_byte = models.FloatField(
         default=0.4,

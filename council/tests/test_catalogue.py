@@ -40,8 +40,10 @@ def test_everything_that_the_provider_tells_is_taken_over(fake, provider, model)
         "max_output": [None, 16_384],
         "input_price": [1_000_000, 1_250_000],
         "output_price": [2_000_000, 10_000_000],
-        "temperature": [True, False],
-        "images": [False, True],
+        "temperature": [None, False],
+        "json_schema": [None, True],
+        "max_tokens_field": ["", "max_tokens"],
+        "images": [None, True],
     }
     assert refresh(provider) == Refreshed(("Alpha Ultra 5.1",), (), 1, {model.slug: changes})
     model.refresh_from_db()
@@ -50,6 +52,24 @@ def test_everything_that_the_provider_tells_is_taken_over(fake, provider, model)
     assert model.max_output == 16_384
     assert (model.input_price, model.output_price) == (1_250_000, 10_000_000)
     assert (model.temperature, model.json_schema, model.images) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "known"),
+    [
+        (["max_tokens", "reasoning"], ("max_tokens", "high")),
+        (["max_completion_tokens", "reasoning_effort"], ("max_completion_tokens", "high")),
+        (["max_tokens", "max_completion_tokens", "reasoning"], ("", "high")),
+        (["reasoning", ["temperature"], None], ("", "high")),
+        (["max_tokens", "temperature"], ("max_tokens", "")),
+    ],
+)
+def test_the_name_of_the_cap_and_that_no_effort_is_taken_are_learnt(fake, provider, model, parameters, known):
+    type(model).objects.update(effort="high")
+    offer(fake, {"id": "fake/alpha", "supported_parameters": parameters})
+    refresh(provider)
+    model.refresh_from_db()
+    assert (model.max_tokens_field, model.effort) == known
 
 
 def test_a_second_time_there_is_nothing_to_change(fake, provider, model):

@@ -102,21 +102,6 @@ def test_rankings_are_enumerated_for_servers_with_grammars(council, provider):
     assert not Plan.from_json(new(council).plan).members[0].enumerate_ballots
 
 
-@pytest.mark.parametrize(
-    ("kind", "chosen", "sent"),
-    [
-        ("openai", "", "max_completion_tokens"),
-        ("openai", "max_tokens", "max_tokens"),
-        ("openrouter", "", "max_tokens"),
-        ("compatible", "", "max_tokens"),
-        ("compatible", "max_completion_tokens", "max_completion_tokens"),
-    ],
-)
-def test_the_cap_has_the_name_that_its_kind_of_provider_knows(kind, chosen, sent):
-    model = rosters.model(rosters.provider(kind=kind), max_tokens_field=chosen)
-    assert plans.snapshot(model).max_tokens_field == sent
-
-
 def test_practice_is_marked(council, provider):
     assert not new(council).practice
     type(provider).objects.update(kind="practice")
