@@ -142,11 +142,13 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
             Conversation.objects.filter(pk=found.pk).update(title=title, titled=True)
             trail.told(Kind.CHANGED, request.user, found, what="title")
         async_to_sync(viewers.tell)(found.pk, {"type": "renewed"})
+    kept = {"typed_title": typed, "wrong_title": wrong}
     if request.htmx:
-        context = {"each": found, "page": _page(request), "renamed": True, "typed_title": typed, "wrong_title": wrong}
+        context = {"each": found, "page": _page(request), "renamed": True, **kept}
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
     if wrong:
-        messages.error(request, wrong)
+        messages.error(request, wrong)  # its line of the history may be further down than the page begins
+        return _conversation_page(request, found, status=422, **kept)
     return redirect(found)
 
 
@@ -232,14 +234,16 @@ def _ask_page(request: HttpRequest, error: str = "", status: int = 200) -> HttpR
 
 
 def _conversation_page(
-    request: HttpRequest, conversation: Conversation, error: str = "", status: int = 200
+    request: HttpRequest, conversation: Conversation, error: str = "", status: int = 200, **kept: object
 ) -> HttpResponse:
+    """The whole page. `error` is about a question; `kept`: a title that was refused, and why."""
     shown = presenting.page(reading.turns(conversation.pk))
     context = {
         **_history(request),
         **_composer(request, error, shown["last"]),
         **shown,
         "conversation": conversation,
+        **kept,
     }
     return render(request, "conversations/conversation.html", context, status=status)
 

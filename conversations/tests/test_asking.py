@@ -286,11 +286,18 @@ def test_it_renames_and_keeps_the_old_title_where_the_new_one_is_wrong(client, c
     conversation.refresh_from_db()
     assert conversation.title == "A <b>new</b> name"
     assert "<b>new</b>" not in client.get(conversation.get_absolute_url()).content.decode()
-    for wrong in ("", "x" * 121):
-        page = client.post(address, {"title": wrong}, follow=True).content.decode()
+    post(client, "Another")
+    for wrong in (" \t ", "x" * 121):
+        response = client.post(address, {"title": wrong})
+        assert response.status_code == 422
+        page = response.content.decode()
         assert "The old one stays" in page
+        assert page.count(f'<input name="title" value="{wrong}"') == 1, "what was typed is kept"
+        assert page.count('aria-invalid="true"') == 1
+        assert 'http-equiv="refresh"' not in page, "a refresh would lose it"
         conversation.refresh_from_db()
         assert conversation.title == "A <b>new</b> name"
+    assert 'http-equiv="refresh"' in client.get(conversation.get_absolute_url()).content.decode()
 
 
 def test_it_deletes_stops_and_restores(client, council):
