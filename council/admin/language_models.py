@@ -121,10 +121,10 @@ class LanguageModelAdmin(SlugOnce):
         super().save_model(request, obj, form, change)
 
     @admin.display(description=gettext_lazy("in effect"))
-    def in_effect(self, model: LanguageModel) -> str | None:
+    def in_effect(self, model: LanguageModel) -> str:
         """All of it as it holds, with what was left open; nothing before there is a provider."""
         if model.provider_id is None:
-            return None
+            return "-"
         words = {True: _("yes"), False: _("no")}
         named = ((model._meta.get_field(name), value) for name, value in capabilities.of(model)._asdict().items())
         return "; ".join(f"{column.verbose_name}: {words.get(value, value)}" for column, value in named)

@@ -66,6 +66,7 @@ class TestModels:
         shown = page(admin.get(url(LanguageModel, "change", model.pk)))
         assert "takes a temperature: yes; takes a JSON schema: no; reports usage in a stream: yes" in shown
         assert "first token seconds: 300; between tokens seconds: 60; call seconds: 600" in shown
+        assert ">None<" not in page(admin.get(url(LanguageModel, "add")))
 
     def test_who_approves_by_the_form_is_kept_with_their_note(self, admin, provider):
         model = rosters.model(provider, approval="proposed")
