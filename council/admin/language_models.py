@@ -125,9 +125,10 @@ class LanguageModelAdmin(SlugOnce):
         """All of it as it holds, with what was left open; nothing before there is a provider."""
         if model.provider_id is None:
             return "-"
-        words = {True: _("yes"), False: _("no")}
+        words = (_("no"), _("yes"))
         named = ((model._meta.get_field(name), value) for name, value in capabilities.of(model)._asdict().items())
-        return "; ".join(f"{column.verbose_name}: {words.get(value, value)}" for column, value in named)
+        said = ((column.verbose_name, words[value] if isinstance(value, bool) else value) for column, value in named)
+        return "; ".join(f"{name}: {value}" for name, value in said)
 
     @admin.action(description=gettext_lazy("Approve"), permissions=["approve"])
     def approve(self, request: HttpRequest, queryset: QuerySet[LanguageModel]) -> None:

@@ -59,13 +59,13 @@ class TestModels:
 
     def test_what_is_left_open_is_told_as_its_kind_of_provider_has_it(self, admin, provider):
         model = rosters.model(provider)
-        given = model_form(provider, first_token_seconds="", json_schema="False")
+        given = model_form(provider, first_token_seconds="", call_seconds=1, json_schema="False")
         assert save(admin, model, given).status_code == 302
         model.refresh_from_db()
         assert (model.first_token_seconds, model.json_schema, model.temperature) == (None, False, None)
         shown = page(admin.get(url(LanguageModel, "change", model.pk)))
         assert "takes a temperature: yes; takes a JSON schema: no; reports usage in a stream: yes" in shown
-        assert "first token seconds: 300; between tokens seconds: 60; call seconds: 600" in shown
+        assert "first token seconds: 300; between tokens seconds: 60; call seconds: 1" in shown
         assert ">None<" not in page(admin.get(url(LanguageModel, "add")))
 
     def test_who_approves_by_the_form_is_kept_with_their_note(self, admin, provider):
