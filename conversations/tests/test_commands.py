@@ -362,7 +362,8 @@ def test_told_to_stop_it_takes_its_worker_along(asked, tmp_path):
     try:
         ask.says("deliberates")
         (worker,) = psutil.Process(ask.process.pid).children()
-        assert "worker" in worker.cmdline()
+        # Its line is empty for a moment while it takes on the program that it is to run.
+        wait_until(lambda: "worker" in worker.cmdline())
         ask.process.terminate()
         ask.ends()
         assert not worker.is_running()
