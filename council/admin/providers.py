@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002  # Django's signatures
 
+from textwrap import shorten
 from typing import Any
 
 from django import forms
@@ -130,8 +131,9 @@ class ProviderAdmin(SlugOnce):
                 {
                     "fields": ("address", "private_address", *key),
                     "description": _(
-                        "The key is stored encrypted and sent to this address alone. To fill in names, prices and "
-                        "context sizes of this provider's models, choose “Refresh models” in the list of providers."
+                        "The key is stored encrypted and sent to this address alone. Add this provider's models by "
+                        "their ids; “Refresh models” in the list of providers then fills in their names, prices, "
+                        "sizes and what they take."
                     ),
                 },
             ),
@@ -174,7 +176,7 @@ class ProviderAdmin(SlugOnce):
         return int(provider.model_count)
 
     @admin.action(
-        description=gettext_lazy("Refresh models from the provider (overwrites names, context sizes and prices)"),
+        description=gettext_lazy("Refresh models from the provider (overwrites what it tells of them)"),
         permissions=["change"],
     )
     def refresh_models(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
@@ -192,7 +194,15 @@ class ProviderAdmin(SlugOnce):
                 "name": provider.name,
                 "n": f"{done.offered:,}",
             }
-            changed = _("Changed here: %s.") % ", ".join(done.updated) if done.updated else _("Nothing changed here.")
+            such = ", ".join(each for each in offered if each.isprintable()) if not provider.model_count else ""
+            if done.updated:
+                changed = _("Changed here: %s.") % ", ".join(done.updated)
+            elif such:
+                changed = _("None of them is here yet. Add those that you want by their ids: %s") % shorten(
+                    such, 300, placeholder=" …"
+                )
+            else:
+                changed = _("Nothing changed here.")
             self.message_user(request, f"{said} {changed}", messages.SUCCESS)
             if done.missing:
                 gone = _("%(name)s no longer lists %(ids)s. Calls to them may fail.")

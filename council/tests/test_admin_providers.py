@@ -165,6 +165,10 @@ class TestRefreshing:
         assert gone == "Fake no longer lists fake/omega. Calls to them may fail."
         assert LanguageModel.objects.get(slug="fake-alpha").context == 128_000
 
+    def test_what_can_be_added_is_named_where_nothing_is_there_yet(self, admin, fake):
+        (message,) = said(run(admin, Provider, "refresh_models", [rosters.provider(fake.url)]))
+        assert "None of them is here yet. Add those that you want by their ids: fake/alpha, fake/beta" in message
+
     def test_it_is_told_with_what_each_model_was(self, admin, fake):
         provider = rosters.provider(fake.url)
         rosters.model(provider, "alpha", context=999)
