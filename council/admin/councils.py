@@ -5,7 +5,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import QuerySet
@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from council import plans, rules
+from council import capabilities, plans, rules
 from council.admin.parts import SlugOnce
 from council.models import Council, Fallback, LanguageModel, Seat
 
@@ -143,6 +143,10 @@ class FallbackInline(admin.TabularInline):
         return field
 
 
+def _loses_temperature(seat: Seat) -> bool:
+    return seat.temperature is not None and not capabilities.of(seat.language_model).temperature
+
+
 class CouncilForm(forms.ModelForm):
     """A council. Making it the default takes that from the one that was."""
 
@@ -210,8 +214,14 @@ class CouncilAdmin(SlugOnce):
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
-        """Then tell of the one that is the default no more: the audit trail comes last."""
+        """Then tell of what a model is not sent, and of the default that was: the audit trail comes last."""
         super().save_related(request, form, formsets, change)
+        seats = form.instance.seats.select_related("language_model__provider")
+        for name in sorted({each.language_model.name for each in seats if _loses_temperature(each)}):
+            said = _(
+                "%s is asked without the temperature of its seat. If it takes one, say so on the model's own page."
+            )
+            self.message_user(request, said % name, messages.WARNING)
         for other in request.default_before:  # type: ignore[attr-defined]  # of our own
             self.log_change(request, other, _("No longer the default: %s is.") % form.instance.slug)
 
