@@ -24,6 +24,8 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import find_lexer_class_by_name
 from pygments.token import STANDARD_TYPES
 
+from council.core.values import CONTROLS
+
 # A browser gives up nesting at 512 elements and nh3's time grows with the square of the depth of quotes.
 DEEPEST = 100
 # Pygments takes about 3 µs a character, and more where a text is made to hurt one of its patterns.
@@ -43,19 +45,9 @@ yml zig zsh
 """
 LANGUAGES = frozenset(_LANGUAGES.split())
 
-_CONTROLS = re.compile(
-    "["
-    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 and C1, without tab, newline and carriage return
-    "\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of text, and no-width space
-    "\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"  # other invisible ones
-    "\ud800-\udfff"
-    "\U000e0000-\U000e007f"  # tag characters: a whole hidden alphabet
-    "]+"
-)
-
 
 def _suspicious(text: str) -> bool:
-    """Whether it may hold any of _CONTROLS: none of them is printable, and to ask that costs a fifth of a search."""
+    """Whether it may hold any of CONTROLS: none of them is printable, and to ask that costs a fifth of a search."""
     return not text.replace("\n", "").isprintable()
 
 
@@ -68,7 +60,7 @@ def clean(text: str) -> str:
     """
     if _suspicious(text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
-        text = _CONTROLS.sub("", text)
+        text = CONTROLS.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text
@@ -244,7 +236,7 @@ def _html(source: str, extensions: comrak.ExtensionOptions, *, final: bool) -> S
     html = comrak.render_markdown(source, extensions, _PARSE, _PLAIN)
     # Entities such as &#x202E; were characters in disguise until now.
     if _suspicious(html):
-        html = _CONTROLS.sub("", html)
+        html = CONTROLS.sub("", html)
     html = _boxed(escape(source)) if _too_deep(html) else _dress(html, final=final)
     # Text between bare tags, which the parser closes, can do nothing: nothing to clean, which is half of the work.
     return SafeString(_CLEANER.clean(html) if _MORE_THAN_BARE_TAGS.search(html) else html)

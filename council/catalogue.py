@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from council.core.errors import CouncilError, NotTheProtocol, ProviderError, UnreadableKey
-from council.core.values import clean
+from council.core.values import CONTROLS, clean
 from council.models import LanguageModel, Provider
 from council.providers import connecting, telling
 from council.providers.chat import Endpoint
@@ -143,7 +143,7 @@ def _name(value: object) -> str | None:
     """The name without its maker: "GPT-5.1" of "OpenAI: GPT-5.1"."""
     if not isinstance(value, str):
         return None
-    words = " ".join(clean(value).split())
+    words = " ".join(CONTROLS.sub("", clean(value)).split())
     return (words.partition(": ")[2] or words)[:100] or None
 
 

@@ -1,5 +1,6 @@
 """The values a deliberation is made of. All frozen; times in seconds, money in micro-dollars."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,6 +59,18 @@ class BallotState(StrEnum):
     REPAIRED = "repaired"
     ABSTAINED = "abstained"
     INVALID = "invalid"
+
+
+CONTROLS = re.compile(
+    "["
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 and C1, without tab, newline and carriage return
+    "\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of text, and no-width space
+    "\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"  # other invisible ones
+    "\ud800-\udfff"
+    "\U000e0000-\U000e007f"  # tag characters: a whole hidden alphabet
+    "]+"
+)
+"""What hides, reverses or breaks what is shown. U+200C and U+200D are none of it: scripts and emoji need them."""
 
 
 def clean(text: str) -> str:

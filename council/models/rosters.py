@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from council.models.names import plain
 from governance.fields import EncryptedTextField
 
 _BY_KIND = _("as its kind of provider has it")
@@ -31,7 +32,7 @@ class Provider(models.Model):
         PRACTICE = "practice", _("Practice (the small model that ships with the site)")
 
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
-    name = models.CharField(max_length=100, help_text=_("As people see it, such as OpenRouter."))
+    name = models.CharField(max_length=100, validators=[plain], help_text=_("As people see it, such as OpenRouter."))
     kind = models.CharField(
         max_length=20, choices=Kind, default=Kind.COMPATIBLE, help_text=_("Decides how requests are phrased.")
     )
@@ -100,9 +101,12 @@ class LanguageModel(models.Model):
     )
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
     model_id = models.CharField(
-        _("model id"), max_length=200, help_text=_("As the provider spells it, such as openai/gpt-5.1.")
+        _("model id"),
+        max_length=200,
+        validators=[plain],
+        help_text=_("As the provider spells it, such as openai/gpt-5.1."),
     )
-    name = models.CharField(max_length=100, help_text=_("As people see it, such as GPT-5.1."))
+    name = models.CharField(max_length=100, validators=[plain], help_text=_("As people see it, such as GPT-5.1."))
     enabled = models.BooleanField(default=True, help_text=_("Off: no seat of this model is asked anything."))
     approval = models.CharField(
         max_length=10,
@@ -227,8 +231,12 @@ class Council(models.Model):
     """A named line-up: members who answer and review, and a chairman who writes the council's answer."""
 
     slug = models.SlugField(unique=True, help_text=_("A short name for files and commands. Do not change it later."))
-    name = models.CharField(max_length=100, help_text=_("As people see it where they choose a council."))
-    description = models.CharField(max_length=200, blank=True, help_text=_("One line for whoever chooses a council."))
+    name = models.CharField(
+        max_length=100, validators=[plain], help_text=_("As people see it where they choose a council.")
+    )
+    description = models.CharField(
+        max_length=200, blank=True, validators=[plain], help_text=_("One line for whoever chooses a council.")
+    )
     enabled = models.BooleanField(default=True, help_text=_("Off: it is not offered."))
     default = models.BooleanField(default=False, help_text=_("Chosen unless a person chooses another."))
     groups = models.ManyToManyField(
@@ -311,7 +319,9 @@ class Seat(models.Model):
         related_name="seats",
         help_text=_("An approved one. The same model may sit on several seats."),
     )
-    name = models.CharField(max_length=60, blank=True, help_text=_("Shown instead of the model's name."))
+    name = models.CharField(
+        max_length=60, blank=True, validators=[plain], help_text=_("Shown instead of the model's name.")
+    )
     system_prompt = models.TextField(blank=True, max_length=8000, help_text=_("Said to the model before the question."))
     temperature = models.FloatField(
         null=True,

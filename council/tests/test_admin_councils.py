@@ -7,7 +7,7 @@ from council import plans
 from council.core.values import Mode
 from council.models import Council, Deliberation, LanguageModel, Provider
 from council.tests import rosters
-from council.tests.admin_pages import errors, model_form, page, save, url
+from council.tests.admin_pages import errors, model_form, page, said, save, url
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +104,25 @@ class TestCouncils:
         assert "Be bold." in text
         assert f'<option value="{beta.pk}" selected>' in text
         assert 'value="Ours"' in text
+
+    @pytest.mark.parametrize("sign", ["\u202e", "\u200b", "\n", "\x07"])
+    def test_a_name_that_turns_or_hides_what_is_beside_it_is_refused(self, admin, models, sign):
+        alpha, beta, gamma, *_ = models
+        seats = ("member", alpha, {"name": f"The{sign}first"}), ("member", beta), ("chairman", gamma)
+        assert "characters that are not seen, or that turn the text" in errors(self.add(admin, *seats))
+        seats = ("member", alpha), ("member", beta), ("chairman", gamma)
+        assert "characters that are not seen, or that turn the text" in errors(
+            self.add(admin, *seats, name=f"O{sign}s")
+        )
+        assert not Council.objects.exists()
+
+    def test_what_is_not_sent_to_a_model_is_said(self, admin, models):
+        alpha, beta, gamma, *_ = models
+        LanguageModel.objects.filter(pk=alpha.pk).update(temperature=False)
+        seats = ("member", alpha, {"temperature": "1"}), ("member", beta, {"temperature": "1"}), ("chairman", gamma)
+        self.add(admin, *seats)
+        (warned, _saved) = said(admin.get(url(Council)))
+        assert warned.startswith("Alpha is asked without the temperature of its seat.")
 
     def test_a_model_that_is_switched_off_does_not_count(self, admin, models):
         alpha, beta, gamma, delta = models

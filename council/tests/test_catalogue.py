@@ -122,7 +122,7 @@ def test_what_makes_no_sense_is_left_out(fake, provider, model, entry):
 
 
 def test_a_long_name_is_cut_and_can_be_stored(fake, provider, model):
-    offer(fake, {"id": "fake/alpha", "name": "Maker: a\x00\n b" + "x" * 500})
+    offer(fake, {"id": "fake/alpha", "name": "Maker: a\x00\n \u202eb" + "x" * 500})
     refresh(provider)
     model.refresh_from_db()
     assert model.name.startswith("a bxxx")

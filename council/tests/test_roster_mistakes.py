@@ -38,6 +38,7 @@ MISTAKES = {
     "blank": ('name = "Big"', 'name = ""', "model “big”, name: "),
     "long": ('name = "Big"', f'name = "{"x" * 101}"', "model “big”, name: "),
     "nul": ('name = "Big"', r'name = "B\u0000g"', "model “big”, name: A NUL character cannot be stored."),
+    "turned": ('name = "Big"', r'name = "\u202eBig"', "model “big”, name: This holds characters that are not seen"),
     "duplicate": ('slug = "small"', 'slug = "big"', "model “big”, slug: is there already, on line 10."),
     "same model": ('model_id = "acme/small"', 'model_id = "acme/big"', "acme has this model already, as “big”."),
     "member": (
