@@ -5,6 +5,7 @@ It imports nothing of Django's but its exception: the settings are being read.
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -47,6 +48,20 @@ def site_url(environ: Mapping[str, str]) -> str:
             f"SITE_URL must be the address that people type, such as https://council.example.org, and is {url!r}."
         )
     return url
+
+
+def proxies(environ: Mapping[str, str]) -> list[str]:
+    """Addresses and networks of proxies that are believed; `*` is every one. Raises ImproperlyConfigured."""
+    found = environ.get("TRUSTED_PROXIES", "").replace(",", " ").split()
+    for each in found:
+        try:
+            ip_network("::" if each == "*" else each)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"TRUSTED_PROXIES must be addresses or networks, such as 10.0.0.5 or 10.0.0.0/24, and has {each!r}: "
+                f"{error}."
+            ) from error
+    return found
 
 
 def hosts(site_url: str) -> list[str]:

@@ -22,7 +22,7 @@ SITE_URL = environment.site_url(os.environ)
 HTTPS = urlsplit(SITE_URL).scheme == "https"
 ALLOWED_HOSTS = environment.hosts(SITE_URL)
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
-TRUSTED_PROXIES = [each for each in os.environ.get("TRUSTED_PROXIES", "").replace(",", " ").split() if each]
+TRUSTED_PROXIES = environment.proxies(os.environ)
 
 INSTALLED_APPS = [
     "councilsite.apps.AdminConfig",

@@ -88,6 +88,20 @@ def test_a_port_that_is_none_is_refused_with_words(value):
         environment.port({"EMAIL_PORT": value}, "EMAIL_PORT", 587)
 
 
+def test_proxies_are_addresses_and_networks():
+    given = {"TRUSTED_PROXIES": "10.0.0.5, 10.1.0.0/16 ::1,*"}
+    assert environment.proxies(given) == ["10.0.0.5", "10.1.0.0/16", "::1", "*"]
+    assert environment.proxies({"TRUSTED_PROXIES": ""}) == environment.proxies({}) == []
+
+
+@pytest.mark.parametrize("value", ["proxy", "10.0.0.5, nonsense", "10.0.0.5/8", "10.0.0"])
+def test_a_proxy_that_is_none_is_refused_with_words(value):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"TRUSTED_PROXIES must be addresses or networks, such as 10\.0\.0\.5"
+    ):
+        environment.proxies({"TRUSTED_PROXIES": value})
+
+
 def test_a_word_that_is_neither_true_nor_false_is_refused():
     with pytest.raises(ImproperlyConfigured, match="EMAIL_USE_TLS must be true or false, and is 'on'"):
         environment.yes({"EMAIL_USE_TLS": "on"}, "EMAIL_USE_TLS", default=True)
