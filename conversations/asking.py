@@ -267,8 +267,7 @@ _COUNTS = {"", Outcome.COMPLETE, Outcome.TRUNCATED, Outcome.CANCELLED}
 
 def council_answer(deliberation: Deliberation) -> str:
     """The chairman's text where it counts; else the top-ranked answer, or the first there is."""
-    synthesis = getattr(deliberation, "synthesis", None)
-    if synthesis is not None and synthesis.text and synthesis.outcome in _COUNTS:
+    if has_synthesis(deliberation):
         return chairman_text(deliberation)
     places = {each["seat"]: each["place"] for each in deliberation.standings}
     usable = [
@@ -278,3 +277,9 @@ def council_answer(deliberation: Deliberation) -> str:
     ]
     best = min(usable, key=lambda each: (places.get(each.seat, len(places) + 1), each.seat), default=None)
     return best.text if best else ""
+
+
+def has_synthesis(deliberation: Deliberation) -> bool:
+    """The chairman wrote a text that counts."""
+    synthesis = getattr(deliberation, "synthesis", None)
+    return synthesis is not None and bool(synthesis.text) and synthesis.outcome in _COUNTS

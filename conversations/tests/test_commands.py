@@ -130,7 +130,7 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
     with django_db_blocker.unblock():
         forget_jobs()
         cast.alice()
-        for slug in ("good", "dead", "lame", "slow", "left"):
+        for slug in ("good", "only", "dead", "lame", "slow", "left"):
             cast.council(provider.url, slug=slug)
         var = tmp_path_factory.mktemp("commands")
         known = environment(VAR_DIR=str(var))
@@ -138,7 +138,14 @@ def asked(provider, tmp_path_factory, django_db_setup, django_db_blocker) -> Ite
         started: dict[str, Manage] = {}
         try:
             wait_until(worker_alive)
-            for slug, *options in (("good", "--json", "--user", "Alice@example.org"), ("dead",), ("lame",), ("none",)):
+            asking = (
+                ("good", "--json", "--user", "Alice@example.org"),
+                ("only", "--answers-only"),
+                ("dead",),
+                ("lame",),
+                ("none",),
+            )
+            for slug, *options in asking:
                 started[slug] = Manage(var, "ask", QUESTION, "--council", slug, *options, **known)
             ended = {slug: each.ends() for slug, each in started.items()}
             worker.process.terminate()
@@ -191,6 +198,21 @@ def test_progress_goes_to_the_error_stream(asked):
         assert line not in asked["good"].output
 
 
+def test_progress_comes_in_its_order(asked):
+    said = asked["good"].errors
+    answered, reviewed = ([said.index(f"{letter} {did}:") for letter in "ABC"] for did in ("answered", "reviewed"))
+    begun = [said.index(f"{stage} …") for stage in ("answering", "reviewing", "synthesising")]
+    assert begun[0] < min(answered) < max(answered) < begun[1] < min(reviewed) < max(reviewed) < begun[2]
+
+
+def test_without_a_council_answer_all_answers_are_printed(asked):
+    ended = asked["only"]
+    assert ended.code == 0
+    answers = list(Answer.objects.filter(deliberation__council__slug="only").order_by("seat"))
+    each = [f"{letter}, Model {seat}:\n\n{answers[seat].text}" for seat, letter in enumerate("ABC")]
+    assert ended.output == "\n\n".join(each) + "\n"
+
+
 def test_where_nobody_answers_it_fails_and_prints_no_answer(asked):
     ended = asked["dead"]
     assert (ended.code, ended.output) == (1, "")
@@ -220,10 +242,11 @@ def test_wrong_usage_says_what_there_is(asked):
         (QUESTION, {"user": SHELL_EMAIL}, SHELL_EMAIL),
         (QUESTION, {"user": "\udcff@example.org"}, "--user is not UTF-8"),
         (QUESTION, {"council": "\udcff"}, "--council is not UTF-8"),
+        ("Why\udcff?", {}, "The question is not UTF-8"),
         (" \n", {"here": True}, "Write a question"),
         ("x" * 60_000, {"here": True}, "60,000 characters"),
     ],
-    ids=["council", "user", "shell", "user's bytes", "council's bytes", "empty", "long"],
+    ids=["council", "user", "shell", "user's bytes", "council's bytes", "bytes", "empty", "long"],
 )
 def test_wrong_usage_asks_nothing(asked, question, options, word):
     before = Conversation.objects.count()
@@ -233,10 +256,11 @@ def test_wrong_usage_asks_nothing(asked, question, options, word):
     assert Conversation.objects.count() == before
 
 
-def test_an_input_that_is_no_text_is_wrong_usage(asked, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"\xff"), "utf-8"))
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # the latter where there is no locale
+def test_an_input_that_is_no_text_is_wrong_usage(asked, monkeypatch, errors):
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"Why\xff?"), "utf-8", errors))
     error = refused("ask", "-")
-    assert (error.returncode, str(error)) == (2, "What came by the input is not UTF-8.")
+    assert (error.returncode, str(error)) == (2, "The question is not UTF-8.")
 
 
 def test_without_any_council_it_says_where_to_make_one(asked):

@@ -17,7 +17,7 @@ from conversations import asking, deleting, markdown, results, trail
 from conversations.asking import Refused
 from conversations.working import worker_alive
 from council.core.aliases import letter
-from council.core.values import Mode
+from council.core.values import Mode, Plan
 from council.models import Contribution, Council, Deliberation
 
 LOOK = 0.2
@@ -54,12 +54,12 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Ask, follow, print."""
-        for name in ("user", "council"):
-            if not _is_text(options[name] or ""):
-                raise CommandError(f"--{name} is not UTF-8.", returncode=USAGE)
+        question = _read() if options["question"] == "-" else options["question"]
+        for name, given in (("The question", question), ("--user", options["user"]), ("--council", options["council"])):
+            if not _is_text(given or ""):
+                raise CommandError(f"{name} is not UTF-8.", returncode=USAGE)
         user = self._user(options["user"])
         council = self._council(user, options["council"])
-        question = _read() if options["question"] == "-" else options["question"]
         mode = Mode.ANSWERS if options["answers_only"] else Mode.FULL
         try:
             question = asking.checked(question)
@@ -138,27 +138,50 @@ class Command(BaseCommand):
                 self._say(told, "Stopping …")
 
     def _tell(self, deliberation: Deliberation, told: set[str]) -> None:
-        if deliberation.stage:
-            self._say(told, f"{deliberation.get_stage_display()} …")
-        for row in deliberation.answers.filter(state=Contribution.State.ENDED):
-            self._say(
-                told, f"  {letter(row.seat)} answered: {row.outcome}, {row.seconds or 0:.1f} s {row.error}".rstrip()
-            )
-        for row in deliberation.reviews.filter(state=Contribution.State.ENDED):
-            self._say(told, f"  {letter(row.seat)} reviewed: ballot {row.ballot_state} {row.ballot_reason}".rstrip())
+        ended = Contribution.State.ENDED
+        happened = {
+            Deliberation.Stage.ANSWERING: [
+                f"  {letter(row.seat)} answered: {row.outcome}, {row.seconds or 0:.1f} s {row.error}"
+                for row in deliberation.answers.filter(state=ended)
+            ],
+            Deliberation.Stage.REVIEWING: [
+                f"  {letter(row.seat)} reviewed: ballot {row.ballot_state} {row.ballot_reason}"
+                for row in deliberation.reviews.filter(state=ended)
+            ],
+            Deliberation.Stage.SYNTHESISING: [],
+        }
+        # Each stage's lines below its own, also those of one that ended between two looks.
+        for stage, lines in happened.items():
+            if lines or deliberation.stage == stage:
+                self._say(told, f"{stage.label} …")
+            for line in lines:
+                self._say(told, line.rstrip())
 
     def _say(self, told: set[str], line: str) -> None:
         if line not in told:
             told.add(line)
-            self.stderr.write(markdown.clean(line))
+            self.stderr.write(markdown.clean(line), style_func=str)  # an error would be red
 
     def _print(self, deliberation: Deliberation) -> None:
         # A terminal obeys what a model or a provider may have put between the words.
-        answer = markdown.clean(asking.council_answer(deliberation))
-        if answer:
-            self.stdout.write(answer)
+        if asking.has_synthesis(deliberation):
+            self.stdout.write(markdown.clean(asking.chairman_text(deliberation)))
+        else:
+            self._print_answers(deliberation)
         if deliberation.reason:
             self.stderr.write(markdown.clean(f"{deliberation.get_status_display()}: {deliberation.reason}"))
+
+    def _print_answers(self, deliberation: Deliberation) -> None:
+        """All of them, the best first, each below the letter and the name of who wrote it."""
+        names = [seat.name for seat in Plan.from_json(deliberation.plan).members]
+        places = {each["seat"]: each["place"] for each in deliberation.standings}
+        answers = sorted(deliberation.answers.all(), key=lambda row: (places.get(row.seat, len(names)), row.seat))
+        parts = []
+        for row in answers:
+            place = f", place {places[row.seat]}" if row.seat in places else ""
+            parts += [f"{letter(row.seat)}, {names[row.seat]}{place}:", row.text] if row.text else []
+        if parts:
+            self.stdout.write(markdown.clean("\n\n".join(parts)))
 
 
 def _is_text(given: str) -> bool:
@@ -174,7 +197,7 @@ def _read() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise CommandError("What came by the input is not UTF-8.", returncode=USAGE) from error
+        raise CommandError("The question is not UTF-8.", returncode=USAGE) from error
 
 
 @contextlib.contextmanager
