@@ -115,17 +115,6 @@ def test_it_shows_a_second_tab_the_follow_up(visitor):
     assert "#d" in page.url
 
 
-def test_it_stops_and_keeps_what_came(site, visitor):
-    busy(site)
-    page = visitor.ask()
-    page.locator(".card.growing .body > div > *").nth(2).wait_for()
-    page.keyboard.press("Escape")
-    visitor.finished()
-    page.locator(".rail", has_text="Stopped").wait_for()
-    assert page.locator(".card.cancelled .body > *").count() >= 3
-    assert not page.locator("#work[data-unfinished]").count()
-
-
 def test_it_is_live_again_after_a_way_back(site, visitor):
     busy(site)
     page = visitor.ask()
@@ -264,18 +253,6 @@ def test_a_question_of_more_than_six_lines_is_folded(site, visitor, characters, 
             page.get_by_text("Show all").click()
             assert heading.evaluate(lines) > 6
             page.get_by_text("Show less").click()
-
-
-def test_escape_in_a_search_stops_nothing(site, visitor):
-    busy(site)
-    page = visitor.ask()
-    page.get_by_role("searchbox").fill("out")
-    page.keyboard.press("Escape")
-    page.wait_for_timeout(500)
-    assert page.get_by_role("button", name="Stop", exact=True).is_visible()
-    page.get_by_role("textbox", name="Question").focus()
-    page.keyboard.press("Escape")
-    visitor.finished()
 
 
 def test_the_key_for_copying_takes_the_answer_that_stands_for_the_council_s(site, visitor):

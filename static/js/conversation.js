@@ -308,10 +308,16 @@
   }
   following = Math.abs(below()) <= NEAR || below() < 0;
 
-  $("#stop")?.addEventListener("submit", () => {
+  /* It says that it stops, until what was asked has failed: then it can be asked once more. */
+  const stopping = (asked) => {
     for (const button of document.querySelectorAll("button[form=stop]")) {
-      button.textContent = button.dataset.busy;
-      button.setAttribute("aria-disabled", "true");
+      button.dataset.idle ??= button.textContent;
+      button.textContent = asked ? button.dataset.busy : button.dataset.idle;
+      if (asked) button.setAttribute("aria-disabled", "true"); else button.removeAttribute("aria-disabled");
     }
+  };
+  $("#stop")?.addEventListener("submit", () => stopping(true));
+  $("#stop")?.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
+    if (!(ctx.response?.status < 400)) stopping(false);
   });
 })();

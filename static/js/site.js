@@ -56,6 +56,10 @@
       event.preventDefault();
       toast(toasts.dataset.outdated, "bad");
     });
+    /* Refused without a word that would be shown: what stands in between may answer, too. */
+    document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
+      if (ctx.swap === "none" && !ctx.hx.trigger) toast(toasts.dataset.outdated, "bad");
+    });
   }
 
   document.addEventListener("click", (event) => {
