@@ -200,3 +200,20 @@ def test_a_rotten_place_shows_the_beginning_in_place_of_what_is_there(visitor):
     older.click()
     page.get_by_text("does not exist").wait_for()
     assert page.locator("#history .entry").count() == PAGE
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_in_a_narrow_window_what_is_said_covers_nothing_that_is_typed(visitor, script):
+    conversation = Conversation.objects.create(owner=visitor.user, title="Alpha", titled=True)
+    page = visitor.open(visitor.look(java_script_enabled=script, viewport={"width": 390, "height": 844}))
+    page.goto(conversation.get_absolute_url())
+    if script:
+        page.get_by_role("textbox", name="Question").fill("line\n" * 8)
+        page.evaluate("document.dispatchEvent(new CustomEvent('toast', { detail: { text: 'Well' } }))")
+    else:
+        page.locator(".entry form").evaluate("form => { form.title.value = ' '; form.submit() }")
+    page.locator(".toast").wait_for()
+    toast, composer = (page.locator(each).bounding_box() for each in (".toast", ".composer"))
+    assert toast["y"] + toast["height"] <= composer["y"]
+    assert toast["y"] > 0
+    visitor.problems[:] = [each for each in visitor.problems if "status of 422" not in each]

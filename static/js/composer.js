@@ -22,6 +22,9 @@
     text.style.height = "auto";
     text.style.height = `${text.scrollHeight}px`;
   };
+  /* In a small window toasts stand above it, however much is typed. */
+  const dock = form.closest(".dock");
+  if (dock) new ResizeObserver(() => document.documentElement.style.setProperty("--dock", `${dock.offsetHeight}px`)).observe(dock);
   const fill = (value) => {
     text.value = value;
     text.dispatchEvent(new Event("input", { bubbles: true }));
