@@ -14,6 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -147,7 +148,9 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         context = {"each": found, "page": _page(request), "renamed": True, **kept}
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
     if wrong:
-        messages.error(request, wrong)  # its line of the history may be further down than the page begins
+        # Its line of the history may be folded away, or further down than the page begins.
+        was = _("It was: “%s”") % Truncator(title).chars(300) if title else ""
+        messages.error(request, f"{wrong} {was}")
         return _conversation_page(request, found, status=422, **kept)
     return redirect(found)
 
@@ -243,6 +246,7 @@ def _conversation_page(
         **_composer(request, error, shown["last"]),
         **shown,
         "conversation": conversation,
+        "page": conversation.get_absolute_url(),  # not where a form was sent
         **kept,
     }
     return render(request, "conversations/conversation.html", context, status=status)

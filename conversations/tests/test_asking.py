@@ -13,6 +13,7 @@ from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from conversations import asking, deleting, jobs
+from conversations.history import PAGE
 from conversations.models import Conversation, Turn
 from conversations.tests import cast
 from conversations.tests.injections import INJECTIONS
@@ -294,10 +295,27 @@ def test_it_renames_and_keeps_the_old_title_where_the_new_one_is_wrong(client, c
         assert "The old one stays" in page
         assert page.count(f'<input name="title" value="{wrong}"') == 1, "what was typed is kept"
         assert page.count('aria-invalid="true"') == 1
+        assert page.count('aria-current="page"') == 1
         assert 'http-equiv="refresh"' not in page, "a refresh would lose it"
         conversation.refresh_from_db()
         assert conversation.title == "A <b>new</b> name"
     assert 'http-equiv="refresh"' in client.get(conversation.get_absolute_url()).content.decode()
+
+
+def test_a_wrong_title_of_a_line_that_is_not_on_the_page_is_kept_where_it_is_said(client, people, council):
+    old = Conversation.objects.create(owner=people[0], title="Old", titled=True)
+    Conversation.objects.bulk_create(Conversation(owner=people[0], title="New", titled=True) for _ in range(PAGE))
+    page = client.post(reverse("rename", args=[old.pk]), {"title": "Mine " * 30}).content.decode()
+    assert "Mine Mine" not in re.search(r'id="history".*?</nav>', page, re.DOTALL)[0]
+    assert f"It was: “{' '.join(['Mine'] * 30)}”" in page
+
+
+def test_what_is_offered_on_a_page_of_a_wrong_title_leads_to_the_conversation(client, council):
+    post(client, "Name me")
+    conversation = Conversation.objects.get()
+    Deliberation.objects.update(status="failed", reason="No member answered.")
+    page = client.post(reverse("rename", args=[conversation.pk]), {"title": " "}).content.decode()
+    assert f'href="{conversation.get_absolute_url()}?again=1#composer"' in page
 
 
 def test_it_deletes_stops_and_restores(client, council):
