@@ -214,11 +214,12 @@ def test_what_its_own_model_wrote_outlasts_a_stop_while_another_thinks(alice, co
     asked_in_its_place = Answer.objects.filter(stand_in=0, earlier__isnull=False).exists
     shows = []
 
-    async def stop():
-        await stopped_once(asked_in_its_place)()
-        shows.append(await tasks.in_thread(shown, client, alice, turn.deliberation))
+    def looked_at():
+        if asked_in_its_place():
+            shows.append(shown(client, alice, turn.deliberation))  # before the stop, which is soon seen
+        return shows
 
-    found = carry_out(turn, stop)
+    found = carry_out(turn, stopped_once(looked_at))
     assert "What there was before" in shows[0]
     answer = found.answers.get(seat=1)
     assert (found.status, answer.outcome, answer.stand_in, answer.earlier) == ("cancelled", "truncated", None, None)
