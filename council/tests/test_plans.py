@@ -38,6 +38,19 @@ def test_members_sit_in_their_order_and_the_chairman_apart(council):
     assert (plan.chairman.name, plan.chairman.index) == ("Delta", CHAIRMAN)
 
 
+def test_each_reviewer_has_an_order_and_labels_of_its_own_drawn_anew_for_each_deliberation(council):
+    drawn = [Plan.from_json(plans.new_deliberation(uuid4(), council, "Why?", (), Mode.FULL).plan) for _ in range(30)]
+    for plan in drawn:
+        assert [sorted(order.seats) for order in plan.orders] == [[0, 1, 2]] * 3
+    # By chance two of thirty draws are alike, never all of them; nor do the same three of a thousand labels come again.
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert any(plan.orders[one].seats != plan.orders[other].seats for plan in drawn)
+    labels = [frozenset(each) for plan in drawn for each in (plan.common, *(order.labels for order in plan.orders))]
+    assert len(set(labels)) == 30 * 4
+    for reviewer in range(3):
+        assert len({plan.orders[reviewer].seats for plan in drawn}) > 1
+
+
 def test_what_a_later_release_has_stored_with_a_plan_is_passed_over(council):
     council.fallbacks.create(role="member", position=0, language_model=LanguageModel.objects.get(name="Delta"))
     stored = new(council, "Why?", [Exchange("Before?", "Yes.")]).plan
