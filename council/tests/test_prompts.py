@@ -226,6 +226,23 @@ class TestTheSynthesis:
         assert synthesis(made, [answer(0), answer(1)]).messages[0] == {"role": "system", "content": "Be brief."}
 
 
+def test_all_who_judge_read_the_question_between_marks():
+    made = plan(3)
+    answers = [answer(n) for n in range(3)]
+    judging = [prompts.review(made, member, answers) for member in made.members] + [synthesis(made, answers)]
+    for request in judging:
+        block = f"----- {made.nonce} begin question -----\nWhy is the sky blue?\n----- {made.nonce} end question -----"
+        assert content(request).count(block) == 1
+
+
+def test_all_who_judge_are_sent_the_temperature_and_the_cap_of_their_seat():
+    made = plan(2, temperature=0.3, review_tokens=77, synthesis_tokens=88)
+    made = replace(made, chairman=replace(made.chairman, temperature=0.6))
+    answers = [answer(0), answer(1)]
+    judging = [prompts.review(made, made.members[0], answers), synthesis(made, answers)]
+    assert [(each.max_tokens, each.temperature) for each in judging] == [(77, 0.3), (88, 0.6)]
+
+
 def test_nobody_who_judges_reads_the_name_of_a_model():
     made = plan(4, history=2)
     answers = [answer(n) for n in range(4)]
