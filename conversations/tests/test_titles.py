@@ -41,6 +41,16 @@ def test_it_keeps_the_questions_start_where_a_title_fails_and_nothing_else_is_lo
 
 
 @pytest.mark.django_db(transaction=True)
+def test_one_is_asked_for_with_the_first_question_alone(alice, council, provider):
+    """Also where none came of that."""
+    provider.script({"kind": "title"}, fault="refuse_auth")
+    turn = asking.ask(alice, "Should we move our pipeline?", council)
+    first = carry_out(turn)
+    carry_out(asking.ask(alice, "And what of the rest?", council, conversation=turn.conversation))
+    assert Call.objects.get(purpose="title").deliberation == first
+
+
+@pytest.mark.django_db(transaction=True)
 def test_what_it_cost_after_the_end_is_brought_to_open_pages(alice, council, provider):
     LanguageModel.objects.update(input_price=10**6, output_price=10**6)
     provider.script({"kind": "title"}, first_token_ms=800)
