@@ -1,11 +1,14 @@
+import re
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Group
 
 from accounts.models import User
 from council import plans
 from council.core.values import Mode
 from council.models import Breaker, Call, Council, Deliberation, LanguageModel, Provider, Seat
+from council.tests import rosters
 from council.tests.admin_pages import MARKUP, page, provider_form, save, url
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +77,40 @@ class TestEveryPage:
         model = LanguageModel.objects.first()
         assert "protected" in page(admin.post(url(LanguageModel, "delete", model.pk), {"post": "yes"}))
         assert LanguageModel.objects.filter(pk=model.pk).exists()
+
+
+class TestFilters:
+    """Beside each list, as links that narrow it."""
+
+    @pytest.fixture
+    def rosters_of_many_kinds(self, provider, council):
+        off = rosters.provider(slug="off", kind="openrouter", enabled=False)
+        rosters.model(off, "omega")
+        LanguageModel.objects.filter(name="Beta").update(approval="retired")
+        LanguageModel.objects.filter(name="Gamma").update(enabled=False)
+        Council.objects.create(slug="other", name="Other", default=True, enabled=False)
+        for name in ("Directors", "Seniors"):
+            Council.objects.get(slug="other").groups.add(Group.objects.create(name=name))
+
+    @pytest.mark.parametrize(
+        ("model", "by", "chosen", "left"),
+        [
+            (Provider, "enabled", "No", ["Off"]),
+            (Provider, "kind", "OpenRouter", ["Off"]),
+            (LanguageModel, "approval", "retired", ["Beta"]),
+            (LanguageModel, "provider", "Off", ["Omega"]),
+            (LanguageModel, "enabled", "No", ["Gamma"]),
+            (Council, "enabled", "No", ["Other"]),
+            (Council, "default", "Yes", ["Other"]),
+            (Council, "groups", "Directors", ["Other"]),
+        ],
+    )
+    def test_a_link_leaves_only_what_it_says(self, admin, rosters_of_many_kinds, model, by, chosen, left):
+        def names(text):
+            return re.findall(r'class="field-name[^"]*"><a [^>]*>([^<]*)<', text)
+
+        text = page(admin.get(url(model)))
+        assert len(names(text)) > len(left)
+        links = re.search(rf'<details data-filter-title="{by}".*?</details>', text, re.DOTALL)[0]
+        place = re.search(rf'<a href="([^"]*)">\s*{chosen}\s*</a>', links)[1]
+        assert names(page(admin.get(url(model) + place))) == left
