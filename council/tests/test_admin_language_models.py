@@ -140,8 +140,20 @@ class TestATestCall:
         assert "Choose at most 5 models" in message
         assert not fake.requests()
 
-    def test_it_is_for_who_may_change_models(self, client, fake):
+    @pytest.mark.parametrize(
+        ("rights", "asked"),
+        [(("view",), 0), (("view", "change"), 0), (("view", "approve"), 1)],
+        ids=["looks", "changes", "approves"],
+    )
+    def test_it_is_for_who_may_approve_models(self, client, fake, rights, asked):
+        from django.contrib.auth.models import Permission
+
         model = rosters.model(rosters.provider(fake.url))
-        client.force_login(User.objects.create_user("staff@example.org", "correct horse battery", is_staff=True))
+        staff = User.objects.create_user("staff@example.org", "correct horse battery", is_staff=True)
+        staff.user_permissions.set(Permission.objects.filter(codename__in=[f"{each}_languagemodel" for each in rights]))
+        client.force_login(staff)
+        page_of_models = page(client.get(url(LanguageModel)))
+        assert "Alpha" in page_of_models
+        assert ('value="test_call"' in page_of_models) == bool(asked)
         run(client, LanguageModel, "test_call", [model])
-        assert not fake.requests()
+        assert len(fake.requests()) == asked
