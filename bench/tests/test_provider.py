@@ -6,7 +6,9 @@ import json
 import re
 import time
 
+import comrak
 import httpx
+import nh3
 import pytest
 from httpx_sse import aconnect_sse
 
@@ -171,8 +173,6 @@ async def test_stamps_prove_that_no_token_was_lost(provider, client):
 
 
 async def test_stamps_survive_markdown_and_sanitising(provider, client):
-    comrak = pytest.importorskip("comrak")
-    nh3 = pytest.importorskip("nh3")
     provider.configure(stamp=True, tokens=sum(map(len, BLOCKS)))
     html = nh3.clean(comrak.render_markdown(said(await events(client))))
     visible = re.sub(r"<[^>]*>", "", html)
