@@ -122,9 +122,7 @@ class LanguageModelAdmin(SlugOnce):
 
     @admin.display(description=gettext_lazy("in effect"))
     def in_effect(self, model: LanguageModel) -> str:
-        """All of it as it holds, with what was left open; nothing before there is a provider."""
-        if model.provider_id is None:
-            return "-"
+        """All of it as it holds, with what was left open. Before there is a provider the admin shows a dash."""
         words = (_("no"), _("yes"))
         named = ((model._meta.get_field(name), value) for name, value in capabilities.of(model)._asdict().items())
         said = ((column.verbose_name, words[value] if isinstance(value, bool) else value) for column, value in named)
