@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from django.test import Client
 from django.utils.html import strip_tags
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -252,17 +253,28 @@ def test_a_change_of_the_roster_never_changes_a_past_deliberation(alice, council
     assert results.as_json(found) == before
 
 
-def test_the_page_says_whose_price_is_not_in_the_cost(alice, council, provider, client):
+def verdict(council, alice) -> str:
+    """The words of the verdict and of what stands below it, on the page of a new question."""
+    found = carry_out(asking.ask(alice, "What now?", council))
+    client = Client()
     client.force_login(alice)
+    page = client.get(f"/c/{found.scope}/").content.decode()
+    return " ".join(strip_tags(page[page.index('class="verdict"') :]).split())
 
-    def verdict() -> str:
-        found = carry_out(asking.ask(alice, "What now?", council))
-        page = client.get(f"/c/{found.scope}/").content.decode()
-        return " ".join(strip_tags(page[page.index('class="verdict"') :]).split())
 
-    assert "not known" not in verdict()
+def test_the_page_says_whose_price_is_not_in_the_cost(alice, council, provider):
+    assert "not known" not in verdict(council, alice)
     LanguageModel.objects.filter(slug__in=("test-1", "test-3")).update(input_price=None)
-    assert "without B, the chairman: cost not known" in verdict()
+    assert "without B, the chairman: cost not known" in verdict(council, alice)
+
+
+def test_votes_that_nobody_cast_name_nobody(alice, council, provider):
+    assert "Dissenting reviewers" in verdict(council, alice)
+    provider.script({"kind": "ballot"}, fault="abstain_ballot")
+    said = verdict(council, alice)
+    assert "Ballots that count0 of 3" in said
+    assert "Top-ranked" not in said
+    assert "Dissenting reviewers" not in said
 
 
 def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council, provider, monkeypatch):
