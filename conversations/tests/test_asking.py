@@ -315,7 +315,8 @@ def test_what_is_offered_on_a_page_of_a_wrong_title_leads_to_the_conversation(cl
     conversation = Conversation.objects.get()
     Deliberation.objects.update(status="failed", reason="No member answered.")
     page = client.post(reverse("rename", args=[conversation.pk]), {"title": " "}).content.decode()
-    assert f'href="{conversation.get_absolute_url()}?again=1#composer"' in page
+    assert f'<form id="again" action="{conversation.get_absolute_url()}#composer"' in page
+    assert '<button class="btn" form="again" name="again" value="1"' in page
 
 
 def test_it_deletes_stops_and_restores(client, council):

@@ -156,6 +156,11 @@ def test_it_works_without_javascript(site, visitor):
     visitor.ask("And now?", page)
     page.get_by_role("button", name="Stop").click()
     visitor.finished(page, turns=2)
+    site.provider.script({"kind": "answer"}, times=3, fault="refuse_auth")
+    visitor.ask("Nobody there?", page)
+    visitor.finished(page, turns=3)
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.get_by_role("textbox", name="Question")).to_have_value("Nobody there?")
 
 
 def test_it_shows_hostile_texts_as_texts(site, site_council, visitor):
@@ -198,7 +203,7 @@ def test_it_has_nothing_that_axe_objects_to(site, visitor):
     visitor.page.goto("/")
     site.provider.script({"kind": "answer"}, times=3, status=401, body={"error": {"message": "no such key"}})
     failed = visitor.finished(visitor.ask()).url
-    visitor.page.get_by_role("link", name="Ask again").click()
+    visitor.page.get_by_role("button", name="Ask again").click()
     assert visitor.page.get_by_role("textbox", name="Question").input_value() == "Should we?"
     growing = {}
     for kind, shown in (("ballot", ".review"), ("synthesis", ".answer"), ("answer", ".card")):
