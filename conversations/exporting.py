@@ -212,11 +212,12 @@ def _verdict(turn: dict[str, Any]) -> Iterator[str]:
     ballots = [each["ballot"]["state"] for each in turn["reviews"]]
     first = [each["seat"] for each in turn["standings"] if each["place"] == 1]
     facts = []
-    if turn["standings"]:
+    if ballots:
         counted = sum(state in _COUNTS for state in ballots)
         counts = _("%(counted)s of %(all)s") % {"counted": counted, "all": len(ballots)}
-        dissent = ", ".join(_seat(turn, seat) for seat in turn["dissent"]) or _("none")
         facts.append((_("Ballots that count"), counts))
+    if turn["standings"]:
+        dissent = ", ".join(_seat(turn, seat) for seat in turn["dissent"]) or _("none")
         facts.append((_("Top-ranked"), ", ".join(_seat(turn, seat) for seat in first)))
         facts.append((_("Dissenting reviewers"), dissent))
     if turn["cost"] is not None:

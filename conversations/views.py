@@ -149,8 +149,8 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         return render(request, "conversations/_entry.html", context, status=422 if wrong else 200)
     if wrong:
         # Its line of the history may be folded away, or further down than the page begins.
-        was = _("It was: “%s”") % Truncator(title).chars(300) if title else ""
-        messages.error(request, f"{wrong} {was}")
+        said = [wrong, _("You typed: “%s”") % Truncator(title).chars(300)] if title else [wrong]
+        messages.error(request, " ".join(said))
         return _conversation_page(request, found, status=422, **kept)
     return redirect(found)
 

@@ -53,9 +53,11 @@ def site_url(environ: Mapping[str, str]) -> str:
 def proxies(environ: Mapping[str, str]) -> list[str]:
     """Addresses and networks of proxies that are believed; `*` is every one. Raises ImproperlyConfigured."""
     found = environ.get("TRUSTED_PROXIES", "").replace(",", " ").split()
+    if found == ["*"]:
+        return found
     for each in found:
         try:
-            ip_network("::" if each == "*" else each)
+            ip_network(each)
         except ValueError as error:
             raise ImproperlyConfigured(
                 f"TRUSTED_PROXIES must be addresses or networks, such as 10.0.0.5 or 10.0.0.0/24, and has {each!r}: "

@@ -307,7 +307,7 @@ def test_a_wrong_title_of_a_line_that_is_not_on_the_page_is_kept_where_it_is_sai
     Conversation.objects.bulk_create(Conversation(owner=people[0], title="New", titled=True) for _ in range(PAGE))
     page = client.post(reverse("rename", args=[old.pk]), {"title": "Mine " * 30}).content.decode()
     assert "Mine Mine" not in re.search(r'id="history".*?</nav>', page, re.DOTALL)[0]
-    assert f"It was: “{' '.join(['Mine'] * 30)}”" in page
+    assert f"You typed: “{' '.join(['Mine'] * 30)}”" in page
 
 
 def test_what_is_offered_on_a_page_of_a_wrong_title_leads_to_the_conversation(client, council):

@@ -253,9 +253,10 @@ def test_a_change_of_the_roster_never_changes_a_past_deliberation(alice, council
     assert results.as_json(found) == before
 
 
-def verdict(council, alice) -> str:
-    """The words of the verdict and of what stands below it, on the page of a new question."""
+def verdict(council, alice, **changes: object) -> str:
+    """The words of the verdict and of what stands below it, on the page of a new question with these changes."""
     found = carry_out(asking.ask(alice, "What now?", council))
+    Deliberation.objects.filter(pk=found.pk).update(**changes or {"status": found.status})
     client = Client()
     client.force_login(alice)
     page = client.get(f"/c/{found.scope}/").content.decode()
@@ -265,16 +266,19 @@ def verdict(council, alice) -> str:
 def test_the_page_says_whose_price_is_not_in_the_cost(alice, council, provider):
     assert "not known" not in verdict(council, alice)
     LanguageModel.objects.filter(slug__in=("test-1", "test-3")).update(input_price=None)
-    assert "without B, the chairman: cost not known" in verdict(council, alice)
+    assert "B, the chairman: not known" in verdict(council, alice)
 
 
-def test_votes_that_nobody_cast_name_nobody(alice, council, provider):
+def test_votes_that_nobody_cast_or_counted_name_nobody(alice, council, provider):
     assert "Dissenting reviewers" in verdict(council, alice)
+    stopped = verdict(council, alice, standings=[])
+    assert "Ballots that count3 of 3" in stopped
     provider.script({"kind": "ballot"}, fault="abstain_ballot")
-    said = verdict(council, alice)
-    assert "Ballots that count0 of 3" in said
-    assert "Top-ranked" not in said
-    assert "Dissenting reviewers" not in said
+    abstained = verdict(council, alice)
+    assert "Ballots that count0 of 3" in abstained
+    for said in (stopped, abstained):
+        assert "Top-ranked" not in said
+        assert "Dissenting reviewers" not in said
 
 
 def test_a_council_answers_though_its_rows_cannot_be_kept_in_mind(alice, council, provider, monkeypatch):

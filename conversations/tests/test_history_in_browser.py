@@ -209,7 +209,9 @@ def test_in_a_narrow_window_what_is_said_covers_nothing_that_is_typed(visitor, s
     page.goto(conversation.get_absolute_url())
     if script:
         page.get_by_role("textbox", name="Question").fill("line\n" * 8)
-        page.evaluate("document.dispatchEvent(new CustomEvent('toast', { detail: { text: 'Well' } }))")
+        # The room that the composer takes is known when the next frame is drawn.
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.evaluate("document.dispatchEvent(new CustomEvent('toast', { detail: { text: 'Well', tone: 'bad' } }))")
     else:
         page.locator(".entry form").evaluate("form => { form.title.value = ' '; form.submit() }")
     page.locator(".toast").wait_for()

@@ -37,8 +37,9 @@ def test_escape_in_a_search_stops_nothing(site, visitor):
         (lambda route: route.abort(), "The site cannot be reached."),
         (lambda route: route.fulfill(status=429, body="Slow down"), "Reload the page to see why."),
         (lambda route: route.fulfill(status=502, body="<!DOCTYPE html>Bad gateway"), "Reload the page to see why."),
+        (lambda route: route.fulfill(status=200, body="<!DOCTYPE html>Sign in"), "Reload the page to see why."),
     ],
-    ids=["no network", "refused in between", "another's page"],
+    ids=["no network", "refused in between", "another's page", "signed out"],
 )
 def test_where_it_does_not_get_through_it_can_be_pressed_again(site, visitor, instead, words):
     busy(site)

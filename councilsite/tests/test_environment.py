@@ -89,12 +89,13 @@ def test_a_port_that_is_none_is_refused_with_words(value):
 
 
 def test_proxies_are_addresses_and_networks():
-    given = {"TRUSTED_PROXIES": "10.0.0.5, 10.1.0.0/16 ::1,*"}
-    assert environment.proxies(given) == ["10.0.0.5", "10.1.0.0/16", "::1", "*"]
+    given = {"TRUSTED_PROXIES": "10.0.0.5, 10.1.0.0/16 ::1"}
+    assert environment.proxies(given) == ["10.0.0.5", "10.1.0.0/16", "::1"]
+    assert environment.proxies({"TRUSTED_PROXIES": "*"}) == ["*"]
     assert environment.proxies({"TRUSTED_PROXIES": ""}) == environment.proxies({}) == []
 
 
-@pytest.mark.parametrize("value", ["proxy", "10.0.0.5, nonsense", "10.0.0.5/8", "10.0.0"])
+@pytest.mark.parametrize("value", ["proxy", "10.0.0.5, nonsense", "10.0.0.5/8", "10.0.0", "10.0.0.5 *"])
 def test_a_proxy_that_is_none_is_refused_with_words(value):
     with pytest.raises(
         ImproperlyConfigured, match=r"TRUSTED_PROXIES must be addresses or networks, such as 10\.0\.0\.5"

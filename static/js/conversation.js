@@ -308,7 +308,7 @@
   }
   following = Math.abs(below()) <= NEAR || below() < 0;
 
-  /* It says that it stops, until what was asked has failed: then it can be asked once more. */
+  /* It says that it stops, unless that did not get through: then it can be asked once more. */
   const stopping = (asked) => {
     for (const button of document.querySelectorAll("button[form=stop]")) {
       button.dataset.idle ??= button.textContent;
@@ -318,6 +318,6 @@
   };
   $("#stop")?.addEventListener("submit", () => stopping(true));
   $("#stop")?.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
-    if (!(ctx.response?.status < 400)) stopping(false);
+    if (ctx.response?.status !== 204) stopping(false);
   });
 })();

@@ -17,7 +17,7 @@ from conversations import asking, deleting, markdown, results, trail
 from conversations.asking import Refused
 from conversations.working import worker_alive
 from council.core.aliases import letter
-from council.core.values import Mode, Plan
+from council.core.values import Mode, Outcome
 from council.models import Contribution, Council, Deliberation
 
 LOOK = 0.2
@@ -139,14 +139,15 @@ class Command(BaseCommand):
 
     def _tell(self, deliberation: Deliberation, told: set[str]) -> None:
         ended = Contribution.State.ENDED
+        # Reviews are read first: whoever reviews had every answer.
+        reviews = list(deliberation.reviews.filter(state=ended))
         happened = {
             Deliberation.Stage.ANSWERING: [
                 f"  {letter(row.seat)} answered: {row.outcome}, {row.seconds or 0:.1f} s {row.error}"
                 for row in deliberation.answers.filter(state=ended)
             ],
             Deliberation.Stage.REVIEWING: [
-                f"  {letter(row.seat)} reviewed: ballot {row.ballot_state} {row.ballot_reason}"
-                for row in deliberation.reviews.filter(state=ended)
+                f"  {letter(row.seat)} reviewed: ballot {row.ballot_state} {row.ballot_reason}" for row in reviews
             ],
             Deliberation.Stage.SYNTHESISING: [],
         }
@@ -172,14 +173,20 @@ class Command(BaseCommand):
             self.stderr.write(markdown.clean(f"{deliberation.get_status_display()}: {deliberation.reason}"))
 
     def _print_answers(self, deliberation: Deliberation) -> None:
-        """All of them, the best first, each below the letter and the name of who wrote it."""
-        names = [seat.name for seat in Plan.from_json(deliberation.plan).members]
-        places = {each["seat"]: each["place"] for each in deliberation.standings}
-        answers = sorted(deliberation.answers.all(), key=lambda row: (places.get(row.seat, len(names)), row.seat))
+        """All that came, the best first, each below its letter, who wrote it, its place and how else it ended."""
+        told = results.as_json(deliberation)
+        places = {each["seat"]: each["place"] for each in told["standings"]}
         parts = []
-        for row in answers:
-            place = f", place {places[row.seat]}" if row.seat in places else ""
-            parts += [f"{letter(row.seat)}, {names[row.seat]}{place}:", row.text] if row.text else []
+        for each in sorted(
+            told["answers"], key=lambda each: (places.get(each["seat"], len(told["answers"])), each["seat"])
+        ):
+            said = [each["seat"], each["model"]]
+            if each["seat"] in places:
+                said.append(f"place {places[each['seat']]}")
+            if each["outcome"] != Outcome.COMPLETE:
+                said.append(each["outcome"])
+            if each["text"]:
+                parts += [f"{', '.join(said)}:", each["text"]]
         if parts:
             self.stdout.write(markdown.clean("\n\n".join(parts)))
 
